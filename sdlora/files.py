@@ -1,0 +1,50 @@
+"""Files that are either the old one or the new one, never half of either."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def replace(source: Path, target: Path) -> None:
+    """`os.replace`, tried again on Windows, where a reader or a virus scanner may hold the target for a moment."""
+    for attempt in range(20):
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            if attempt == 19 or os.name != "nt":
+                raise
+            time.sleep(0.05 * (attempt + 1))
+
+
+def write_atomically(target: Path, write: Callable[[Path], object]) -> None:
+    """Have `write` fill a temporary file beside `target`, flush it to disk, then put it in the target's place.
+
+    A process killed at any moment leaves the old file or the new one.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_atomically(target, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def _umask() -> int:
+    """The process's umask; `mkstemp` makes private files, and an adapter is meant to be shared."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
