@@ -1,0 +1,6 @@
+"""What a base is made of, where it is loaded from, its family and prediction type; the embedded mini lies in `mini/`."""
+
+from sdlora.bases.base import Base, Family
+from sdlora.bases.load import load_base
+
+__all__ = ["Base", "Family", "load_base"]

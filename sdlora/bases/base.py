@@ -1,0 +1,107 @@
+"""A base: a frozen Stable Diffusion, taken apart into the pieces that training and sampling need."""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+
+Family = Literal["sd1", "sd2", "sdxl"]
+PredictionType = Literal["epsilon", "v_prediction"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+PREDICTION_TYPES: tuple[PredictionType, ...] = get_args(PredictionType)
+
+
+@dataclass
+class Base:
+    """A frozen Stable Diffusion: UNet, text encoder(s), VAE, tokenizer(s), noise schedule.
+
+    `text_encoders` and `tokenizers` hold one each for sd1 and sd2, two for sdxl. `scheduler_config` is a diffusers scheduler
+    config whose `prediction_type` is the right one; `prediction_reason` says how it was found out. `weights_files` are the
+    files whose content names the model: the single checkpoint, or a folder's UNet weights.
+    """
+
+    path: str
+    family: Family
+    geometry: str
+    prediction_type: PredictionType
+    prediction_reason: str
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoders: list[nn.Module]
+    tokenizers: list[Any]
+    scheduler_config: dict[str, Any]
+    weights_files: list[Path] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for module in (self.unet, self.vae, *self.text_encoders):
+            module.requires_grad_(False).eval()
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Module path -> leaf module of the UNet and the text encoder(s); text paths always contain `text_model.`."""
+        return leaf_modules(self.unet, self.text_encoders)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def vae_factor(self) -> int:
+        """Pixels per latent, along a side."""
+        return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+
+    @property
+    def resolution(self) -> int:
+        """The side, in pixels, of the pictures that this base was trained on."""
+        return int(self.unet.config["sample_size"]) * self.vae_factor
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Base":
+        """Move and cast in place. SDXL's VAE overflows in fp16 (black pictures), so there it is fp32 instead."""
+        for module in (self.unet, *self.text_encoders):
+            module.to(device=device, dtype=dtype)
+        overflows = self.family == "sdxl" and dtype == torch.float16
+        self.vae.to(device=device, dtype=torch.float32 if overflows else dtype)
+        return self
+
+    @cached_property
+    def model_hash(self) -> str:
+        """sha256 (64 hex digits) over the weights files, computed when first asked for; "" for a base without files."""
+        if not self.weights_files:
+            return ""
+        digest = hashlib.sha256()
+        for path in self.weights_files:
+            with path.open("rb") as file:
+                while chunk := file.read(1 << 22):
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+    @property
+    def short_hash(self) -> str:
+        """The first ten digits of `model_hash`, as A1111 shows them beside a model's name."""
+        return self.model_hash[:10]
+
+
+def leaf_modules(unet: nn.Module, text_encoders: list[nn.Module]) -> dict[str, nn.Module]:
+    """Module path -> module for every module without children, UNet first, each in the order of its tree."""
+    found = {f"unet.{name}": module for name, module in _leaves(unet)}
+    for index, encoder in enumerate(text_encoders):
+        component = "text_encoder" if index == 0 else f"text_encoder_{index + 1}"
+        found |= {f"{component}.{_with_text_model(name)}": module for name, module in _leaves(encoder)}
+    return found
+
+
+def _leaves(root: nn.Module) -> list[tuple[str, nn.Module]]:
+    return [(name, module) for name, module in root.named_modules() if next(module.children(), None) is None]
+
+
+def _with_text_model(name: str) -> str:
+    """transformers 5.6 flattened CLIPTextModel (no `text_model.`) and left CLIPTextModelWithProjection as it was."""
+    return name if name.startswith(("text_model.", "text_projection")) else f"text_model.{name}"

@@ -1,0 +1,130 @@
+"""A base in diffusers' folder layout, on disk or on the hub: one way in for mini, SD 1.5, SD 2.x and SDXL alike."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from sdlora.bases.base import Base
+from sdlora.bases.family import another_model, family_of_unet, refiner
+from sdlora.bases.geometry import geometry_of
+from sdlora.errors import Error
+
+_TEXT_CLASSES = {"CLIPTextModel": CLIPTextModel, "CLIPTextModelWithProjection": CLIPTextModelWithProjection}
+
+
+def load_folder(folder: Path, path: str, dtype: torch.dtype) -> Base:
+    """Read a diffusers folder into a `Base` on the CPU. `path` is the name that the user gave, for messages."""
+    index = read_json(folder / "model_index.json", path)
+    _refuse_other_pipelines(index, path)
+    family = family_of_unet(read_json(folder / "unet" / "config.json", path), path)
+    encoders = ["text_encoder", "text_encoder_2"] if family == "sdxl" else ["text_encoder"]
+    unet = load_component(UNet2DConditionModel, folder, "unet", path, dtype)
+    scheduler = read_json(folder / "scheduler" / "scheduler_config.json", path)
+    stated = "prediction_type" in scheduler
+    scheduler.setdefault("prediction_type", "epsilon")
+    return Base(
+        path=path,
+        family=family,
+        geometry=geometry_of(unet.config),
+        prediction_type=scheduler["prediction_type"],
+        prediction_reason="the folder's scheduler config" if stated else "the folder's scheduler config names no other",
+        unet=unet,
+        vae=load_component(AutoencoderKL, folder, "vae", path, _vae_dtype(family, dtype)),
+        text_encoders=[load_component(_text_class(index, name), folder, name, path, dtype) for name in encoders],
+        tokenizers=[_tokenizer(folder, name.replace("text_encoder", "tokenizer"), path) for name in encoders],
+        scheduler_config=scheduler,
+        weights_files=_weights(folder / "unet", _variant(folder / "unet", path)),
+    )
+
+
+def load_component(cls: Any, folder: Path, name: str, path: str, dtype: torch.dtype) -> Any:
+    """One network, with every weight from the file: a missing key would leave random numbers and is an `Error`."""
+    options = {"variant": _variant(folder / name, path), "output_loading_info": True, "torch_dtype": dtype}
+    try:
+        with _no_progress_bars():
+            model, info = cls.from_pretrained(folder / name, local_files_only=True, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise Error(f"The {name} of {path} could not be read: {' '.join(str(error).split())}") from error
+    missing, unexpected = info["missing_keys"], [k for k in info["unexpected_keys"] if not k.endswith("position_ids")]
+    for what, keys in (("lacks", missing), ("does not know", unexpected)):
+        if keys:
+            raise Error(f"The {name} of {path} does not fit its config.json: it {what} {sorted(keys)[0]} "
+                        f"({len(keys)} such weights); the folder is incomplete or mixed up.")
+    return model
+
+
+def read_json(file: Path, path: str) -> dict[str, Any]:
+    """A JSON file of the model; `path` is the name that the user gave."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise Error(f"{path} is not a complete diffusers model: {file} is missing.") from error
+    except ValueError as error:
+        raise Error(f"{file} is not readable as JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise Error(f"{file} should hold a JSON object.")
+    return content
+
+
+def _refuse_other_pipelines(index: dict[str, Any], path: str) -> None:
+    name = str(index.get("_class_name", ""))
+    if "unet" not in index:
+        raise another_model(path, f"a {name} model" if name else "a diffusers folder without a UNet")
+    if "text_encoder_2" in index and not _present(index, "text_encoder"):
+        raise refiner(path)
+
+
+def _present(index: dict[str, Any], name: str) -> bool:
+    return bool(index.get(name) and index[name][1])
+
+
+def _text_class(index: dict[str, Any], name: str) -> Any:
+    return _TEXT_CLASSES.get(index[name][1], CLIPTextModel)
+
+
+def _tokenizer(folder: Path, name: str, path: str) -> CLIPTokenizer:
+    if not (folder / name).is_dir():
+        raise Error(f"{path} is not a complete diffusers model: its folder {name} is missing.")
+    return CLIPTokenizer.from_pretrained(folder / name, local_files_only=True)
+
+
+def _vae_dtype(family: str, dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if family == "sdxl" and dtype == torch.float16 else dtype
+
+
+def _weights(component: Path, variant: str | None) -> list[Path]:
+    """The safetensors files (or, failing these, the .bin files) of one variant, shards in order."""
+    for ending in ("safetensors", "bin"):
+        stem = f"*.{variant}" if variant else "*"
+        names = [*component.glob(f"{stem}.{ending}"), *component.glob(f"{stem}-?????-of-?????.{ending}")]
+        found = sorted({file for file in names if variant or ".fp16" not in file.name and ".non_ema" not in file.name})
+        if found:
+            return found
+    return []
+
+
+def _variant(component: Path, path: str) -> str | None:
+    """None where the plain weights exist, else "fp16" where those do."""
+    for variant in (None, "fp16"):
+        if _weights(component, variant):
+            return variant
+    raise Error(f"{path} is not a complete diffusers model: {component} holds no weights (.safetensors).")
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """transformers draws a bar for each text encoder; stdout and stderr belong to our own output."""
+    enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers_logging.enable_progress_bar()
