@@ -114,7 +114,9 @@ class _Reader:
         if shared := sorted(stem for (_, stem), count in stems.items() if count > 1):
             found.append(f"Images of the same name share one caption: {', '.join(shared[:5])}{_more(shared)}.")
         if lost := sorted(name for name in self.metadata if not (self.root / name).is_file()):
-            found.append(f"metadata.jsonl names {len(lost)} files that are not there: {', '.join(lost[:5])}{_more(lost)}.")
+            found.append(
+                f"metadata.jsonl names {len(lost)} files that are not there: {', '.join(lost[:5])}{_more(lost)}."
+            )
         if (many := max(example.repeats for example in examples)) >= SURPRISING_REPEATS:
             found.append(f"A folder's name asks for {many} repeats (N_name, as kohya's): rename it if it is a date.")
         return found
@@ -123,7 +125,9 @@ class _Reader:
         """The caption without the trigger; blank where there is none. Raises Error where it cannot be read."""
         beside = self.beside.get((path.parent, normal(path.stem)))
         relative = normal(path.relative_to(self.root).as_posix())
-        return (read_caption(beside) if beside else "") or self.metadata.get(relative, "") or (kohya.name if kohya else "")
+        return (
+            (read_caption(beside) if beside else "") or self.metadata.get(relative, "") or (kohya.name if kohya else "")
+        )
 
     def _kohya(self, path: Path) -> KohyaFolder | None:
         """The nearest folder above the image, within the root, that is named as kohya's are."""

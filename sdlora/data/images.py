@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sdlora.errors import Error
 
 # Pillow finds the format by content, not by name; only these decoders may run on a file that somebody sent.
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 # A picture decodes to three or four bytes a pixel; beyond this a small file could fill the memory.
 MAX_PIXELS = 2**27
 
@@ -95,6 +95,6 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _reason(problem: Exception) -> str:
-    if isinstance(problem, Image.UnidentifiedImageError):
+    if isinstance(problem, UnidentifiedImageError):
         return "it is no picture of a known format"
     return (str(problem) or type(problem).__name__).rstrip(".")
