@@ -43,7 +43,7 @@ def broken_because(path: Path) -> str | None:
         with _header_read(path) as image:
             image.draft("RGB", (1, 1))
             image.load()
-    except Exception as problem:  # noqa: BLE001  as above
+    except Exception as problem:  # as above
         return _reason(problem)
     return None
 
@@ -79,7 +79,7 @@ def _header_read(path: Path) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001  a picture with garbled EXIF data is still one; it is taken as it is stored
+    except Exception:  # a picture with garbled EXIF data is still one; it is taken as it is stored
         return image
 
 
