@@ -1,0 +1,33 @@
+"""The exact sum of updates on one weight. Mixing, evaluation and previews all come through here."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .updates import LoRA, Update
+
+Term = tuple[float, Update]
+
+
+def mixed_weight(weight: Tensor, terms: Sequence[Term]) -> Tensor:
+    """weight + Σ wᵢ · ΔWᵢ: summed in fp32 in the order given, added once, rounded once to the weight's dtype.
+
+    `weight` must be the pristine one. Low-rank terms are concatenated along the rank into one matrix product;
+    the others add their deltas. The same terms in the same order give the same bits.
+    """
+    low_rank = [(w, update) for w, update in terms if isinstance(update, LoRA)]
+    total = weight.to(torch.float32, copy=True)
+    if low_rank:
+        total += _low_rank_sum(weight, low_rank)
+    for w, update in terms:
+        if not isinstance(update, LoRA):
+            total += w * update.delta(weight)
+    return total.to(weight.dtype)
+
+
+def _low_rank_sum(weight: Tensor, terms: Sequence[tuple[float, LoRA]]) -> Tensor:
+    """Σ wᵢ · upᵢ · downᵢ as one product of the concatenated factors, (out, Σ rank) · (Σ rank, in)."""
+    ups, downs = zip(*(update.factors(weight.device) for _, update in terms), strict=True)
+    scaled = torch.cat([w * up for (w, _), up in zip(terms, ups, strict=True)], dim=1)
+    return (scaled @ torch.cat(downs, dim=0)).reshape(weight.shape)

@@ -1,0 +1,77 @@
+"""The safetensors container: an 8-byte header length, a JSON header, then the tensors' bytes.
+
+Format: https://github.com/huggingface/safetensors#format
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ...errors import Error
+from ...files import write_atomically
+
+LENGTH_BYTES = 8
+LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
+
+
+def read_container(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors and the header's metadata. The header's length is checked before anything is allocated.
+
+    Raises `Error` naming the file when it is missing, cut off, or no safetensors file.
+    """
+    if not path.is_file():
+        raise Error(f"there is no adapter file {path}")
+    header = read_header(path)
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError, ValueError) as problem:
+        raise Error(f"{path} can't be read as safetensors ({problem}): it may be cut off; download or save it again") from None
+    return tensors, header.get("__metadata__", {})
+
+
+def read_header(path: Path) -> dict:
+    """The JSON header alone, without touching the tensors."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+        if size < LENGTH_BYTES or length > min(size - LENGTH_BYTES, LARGEST_HEADER):
+            raise Error(f"{path} is not a safetensors file (its header would be {length} bytes long)")
+        try:
+            header = json.loads(file.read(length))
+        except (ValueError, RecursionError):
+            raise Error(f"{path} is not a safetensors file (its header is not JSON)") from None
+    if not isinstance(header, dict):
+        raise Error(f"{path} is not a safetensors file (its header is not a JSON object)")
+    return header
+
+
+def write_container(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors and metadata atomically."""
+    write_atomically(path, lambda target: safetensors.torch.save_file(tensors, target, metadata=metadata))
+
+
+def tensor_bytes_hash(tensors: dict[str, Tensor]) -> str:
+    """sha256 of the file's bytes after the header, which do not depend on the metadata."""
+    data = safetensors.torch.save(tensors)
+    start = LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "little")
+    return hashlib.sha256(memoryview(data)[start:]).hexdigest()
+
+
+def data_hash(path: Path) -> str:
+    """The same hash, of a file: sha256 of everything after its header."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(LENGTH_BYTES + int.from_bytes(file.read(LENGTH_BYTES), "little"))
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a whole file; its first ten digits are what is called AutoV2."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

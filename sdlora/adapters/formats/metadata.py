@@ -1,0 +1,110 @@
+"""What an adapter file says about itself: the `ss_*` entries that Kohya's tools read and ModelSpec 1.0.1.
+
+ModelSpec: https://github.com/Stability-AI/ModelSpec. All values are strings. Absolute paths and user names stay out.
+"""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from torch import Tensor
+
+from .container import tensor_bytes_hash
+
+BASE_VERSION = {
+    ("sd1", "epsilon"): ("sd_v1", "stable-diffusion-v1/lora"),
+    ("sd1", "v_prediction"): ("sd_v1", "stable-diffusion-v1/lora"),
+    ("sd2", "epsilon"): ("sd_v2", "stable-diffusion-v2-512/lora"),
+    ("sd2", "v_prediction"): ("sd_v2_v", "stable-diffusion-v2-768-v/lora"),
+    ("sdxl", "epsilon"): ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"),
+    ("sdxl", "v_prediction"): ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"),
+}
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What a training knows and a file should say."""
+
+    name: str
+    family: str
+    prediction_type: str
+    base_name: str
+    base_hash: str
+    resolution: int
+    rank: int
+    alpha: float
+    targets: list[str]
+    steps: int
+    epochs: float
+    seed: int
+    batch_size: int
+    gradient_accumulation: int
+    learning_rate: float
+    text_encoder_learning_rate: float
+    optimizer: str
+    schedule: str
+    precision: str
+    started_at: float
+    trigger: str | None
+    version: str
+    folders: dict[str, tuple[int, int]] = field(default_factory=dict)  # name: (repeats, images)
+    tags: dict[str, dict[str, int]] = field(default_factory=dict)  # folder name: {tag: count}
+
+
+def describe(facts: TrainingFacts) -> dict[str, str]:
+    """The metadata of a freshly trained adapter, hashes apart (they are made when the file is written)."""
+    version, architecture = BASE_VERSION[facts.family, facts.prediction_type]
+    started = datetime.fromtimestamp(facts.started_at, UTC)
+    entries: dict[str, object] = {
+        "ss_output_name": facts.name,
+        "ss_base_model_version": version,
+        "ss_v2": facts.family == "sd2",
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": facts.rank,
+        "ss_network_alpha": facts.alpha,
+        "ss_network_args": {"targets": facts.targets},
+        "ss_sd_model_name": facts.base_name,
+        "ss_new_sd_model_hash": facts.base_hash,
+        "ss_training_started_at": facts.started_at,
+        "ss_tag_frequency": facts.tags,
+        "ss_dataset_dirs": {n: {"n_repeats": r, "img_count": c} for n, (r, c) in facts.folders.items()},
+        "ss_num_train_images": sum(r * c for r, c in facts.folders.values()),
+        "ss_resolution": f"({facts.resolution}, {facts.resolution})",
+        "ss_learning_rate": facts.learning_rate,
+        "ss_unet_lr": facts.learning_rate,
+        "ss_text_encoder_lr": facts.text_encoder_learning_rate,
+        "ss_steps": facts.steps,
+        "ss_max_train_steps": facts.steps,
+        "ss_epoch": round(facts.epochs, 2),
+        "ss_seed": facts.seed,
+        "ss_batch_size_per_device": facts.batch_size,
+        "ss_gradient_accumulation_steps": facts.gradient_accumulation,
+        "ss_optimizer": facts.optimizer,
+        "ss_lr_scheduler": facts.schedule,
+        "ss_mixed_precision": facts.precision,
+        "ss_clip_skip": None,
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": architecture,
+        "modelspec.implementation": "diffusers",
+        "modelspec.title": facts.name,
+        "modelspec.date": started.isoformat(timespec="seconds"),
+        "modelspec.resolution": f"{facts.resolution}x{facts.resolution}",
+        "modelspec.prediction_type": {"epsilon": "epsilon", "v_prediction": "v"}[facts.prediction_type],
+        "sdlora_version": facts.version,
+    }
+    if facts.trigger:
+        entries["modelspec.trigger_phrase"] = facts.trigger
+    return {key: _text(value) for key, value in entries.items()}
+
+
+def with_hashes(metadata: dict[str, str], tensors: dict[str, Tensor]) -> dict[str, str]:
+    """The metadata with the hash of exactly these tensors' bytes, as A1111 and Forge (`sshs_`) and ModelSpec want it."""
+    digest = tensor_bytes_hash(tensors)
+    hashes = {"format": "pt", "sshs_model_hash": digest}
+    if "modelspec.sai_model_spec" in metadata:
+        hashes["modelspec.hash_sha256"] = f"0x{digest}"
+    return {**metadata, **hashes}
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)

@@ -1,0 +1,39 @@
+"""A library: a folder of adapter files, each known by its file name without the ending."""
+
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+
+from ..adapters import Adapter, load_adapter
+from ..errors import Error
+
+SUFFIX = ".safetensors"
+
+
+def names(library: Path | None) -> list[str]:
+    """The adapters of a folder, by name."""
+    return sorted(file.stem for file in library.glob(f"*{SUFFIX}")) if library and library.is_dir() else []
+
+
+def find(name_or_path: str, library: Path | None) -> Path:
+    """The file of a library name, or of a path. Raises `Error` naming near names when there is none."""
+    if library and (named := library / f"{name_or_path}{SUFFIX}").is_file():
+        return named
+    if (path := Path(name_or_path).expanduser()).is_file():
+        return path
+    known = names(library)
+    near = get_close_matches(name_or_path, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known) or 'none'}."
+    where = f"in {library}" if library else "and no library folder was given"
+    raise Error(f"There is no adapter {name_or_path!r} {where}: {hint}")
+
+
+def load(path: Path) -> Adapter:
+    """The adapter of a file, read anew only when the file has changed."""
+    facts = path.stat()
+    return _load(path.resolve(), facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=32)
+def _load(path: Path, _modified: int, _size: int) -> Adapter:
+    return load_adapter(path)

@@ -1,0 +1,106 @@
+"""The way from noise to a picture."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..bases import Base
+from ..errors import Error
+from .prompts import encode
+from .samplers import make_scheduler
+
+
+class Cancelled(Exception):
+    """Raised by an `on_step` callback to stop between two steps."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a generation stands: `index` of `total` steps done, the latents (1, channels, height / 8, width / 8)."""
+
+    index: int
+    total: int
+    latents: Tensor
+
+
+OnStep = Callable[[Step], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a picture follows from, the base and its mix apart. `size` is (width, height) in pixels."""
+
+    prompt: str
+    negative: str
+    seed: int
+    steps: int
+    guidance: float
+    sampler: str
+    size: tuple[int, int]
+
+    def check(self, base: Base) -> None:
+        """Raises `Error` for a setting that can't work, before any time is spent."""
+        factor = base.vae_factor * 2 ** (len(base.unet.config["block_out_channels"]) - 1)
+        if any(side < factor or side % factor for side in self.size):
+            raise Error(f"size {self.size[0]}x{self.size[1]}: both sides must be multiples of {factor} pixels")
+        if self.steps < 1:
+            raise Error(f"steps is {self.steps}: give at least 1")
+
+
+def starting_noise(base: Base, recipe: Recipe) -> tuple[Tensor, torch.Generator]:
+    """Noise (1, channels, height / 8, width / 8) and the generator that goes on from it.
+
+    Drawn on the CPU in fp32, so that it is the same on every device; the same draws as diffusers makes from
+    `torch.Generator("cpu").manual_seed(seed)`.
+    """
+    generator = torch.Generator("cpu").manual_seed(recipe.seed)
+    width, height = (side // base.vae_factor for side in recipe.size)
+    return torch.randn((1, base.unet.config["in_channels"], height, width), generator=generator), generator
+
+
+@torch.no_grad()
+def denoise(base: Base, recipe: Recipe, on_step: OnStep | None = None) -> Tensor:
+    """Latents of one picture. Classifier-free guidance (Ho & Salimans, 2022, arXiv:2207.12598) above 1."""
+    scheduler = make_scheduler(base, recipe.sampler)
+    scheduler.set_timesteps(recipe.steps, device=base.device)
+    noise, generator = starting_noise(base, recipe)
+    latents = noise.to(base.device) * scheduler.init_noise_sigma
+    guided = recipe.guidance > 1
+    context = encode(base, [recipe.negative, recipe.prompt] if guided else [recipe.prompt])
+    options = {"generator": generator} if _is_stochastic(scheduler) else {}
+    for index, t in enumerate(scheduler.timesteps):
+        entry = scheduler.scale_model_input(latents, t).expand(len(context), -1, -1, -1)
+        guess = base.unet(entry.to(base.dtype), t, context).sample.float()
+        if guided:
+            without, with_prompt = guess.chunk(2)
+            guess = without + recipe.guidance * (with_prompt - without)
+        latents = scheduler.step(guess, t, latents, **options).prev_sample
+        if on_step:
+            on_step(Step(index + 1, len(scheduler.timesteps), latents))
+    return latents
+
+
+@torch.no_grad()
+def decode(base: Base, latents: Tensor) -> Image.Image:
+    """Latents (1, channels, h, w) -> an RGB picture."""
+    scaled = latents / base.vae.config["scaling_factor"]
+    pixels = base.vae.decode(scaled.to(base.vae.device, base.vae.dtype)).sample[0].float()
+    if not pixels.isfinite().all():
+        raise Error("the picture came out as NaN: the numbers overflowed; use fp32 or bf16 instead of fp16")
+    array = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray(array.astype(np.uint8))
+
+
+def draw(base: Base, recipe: Recipe, on_step: OnStep | None = None) -> Image.Image:
+    """One picture of a recipe, on the base as it stands."""
+    recipe.check(base)
+    return decode(base, denoise(base, recipe, on_step))
+
+
+def _is_stochastic(scheduler: object) -> bool:
+    """Whether the sampler draws noise at each step (diffusers' ancestral and SDE kinds take a generator for it)."""
+    return "Ancestral" in type(scheduler).__name__

@@ -1,0 +1,165 @@
+"""`TrainConfig`: the one schema behind the TOML files, the command line, the UI's form and the docs."""
+
+import re
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomlkit
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ..errors import Error
+
+Auto = Literal["auto"]
+TARGETS = ("attention", "feed_forward", "convolutions", "text_attention", "text_mlp")
+RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
+
+
+def _safe_name(name: Any) -> Any:
+    """A name becomes a folder and a file on any system, so it may hold nothing that one of them forbids."""
+    if isinstance(name, str) and (
+        not re.fullmatch(r"[^\s./\\:*?\"<>|][^/\\:*?\"<>|\x00-\x1f]{0,99}", name)
+        or name.endswith((" ", "."))
+        or name.split(".")[0].lower() in RESERVED
+    ):
+        raise ValueError("it becomes a file's name: use letters, digits, spaces, - and _")
+    return name
+
+
+def _listed(value: Any) -> Any:
+    """A command line gives one string where a TOML file gives a list."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) and value != "auto" else value
+
+
+Name = Annotated[str, BeforeValidator(_safe_name)]
+Targets = Annotated[list[str], BeforeValidator(_listed)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class TrainConfig(BaseModel):
+    """All settings of a training. `auto` is chosen by family, device and image count when the run starts.
+
+    Raises `Error` for an unknown key (naming the nearest) and for a value that can't be.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    name: Name = Field(description="name of the adapter: its file, its run folder, its tag in prompts")
+    images: str = Field(description="folder of training images with captions, or sample:NAME")
+    base: str = Field("mini", description="mini, a hub id, a diffusers folder or a checkpoint file")
+    preset: str = Field("style", description="style, character, or a TOML file with settings")
+    trigger: str | None = Field(None, description="words that call the adapter up; put in front of captions without them")
+    holdout: str | None = Field(
+        None, description="folder of held-out images; unset: a `holdout` folder beside the images, else 10 %% of them"
+    )
+    workspace: str = Field("workspace", description="folder for runs, adapters and outputs")
+    seed: int = Field(0, ge=0, description="all randomness follows from it")
+
+    steps: Positive | Auto = Field("auto", description="optimiser steps")
+    epochs: float | None = Field(None, gt=0, description="passes over the images, instead of steps")
+    batch_size: Positive | Auto = Field("auto", description="images per forward pass and process")
+    gradient_accumulation: Positive = Field(1, description="forward passes per optimiser step")
+    resolution: Positive | Auto = Field("auto", description="side of the training images in pixels")
+    flip: bool | Auto = Field("auto", description="mirror half of the images")
+    caption_dropout: float | Auto = Field("auto", description="share of examples trained without their caption")
+
+    targets: Targets | Auto = Field(
+        "auto", description=f"what is adapted: {', '.join(TARGETS)}, or module-path prefixes (comma-separated)"
+    )
+    rank: Positive | Auto = Field("auto", description="rank of the updates")
+    alpha: float | Auto = Field("auto", description="updates are scaled by alpha / rank")
+    rank_stabilised: bool = Field(False, description="scale by alpha / sqrt(rank) instead (arXiv:2312.03732)")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the updates while training")
+
+    learning_rate: float | Auto = Field("auto", description="peak learning rate")
+    text_encoder_learning_rate: float | Auto = Field("auto", description="peak learning rate of the text encoder")
+    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after the warm-up")
+    warmup: Annotated[int, Field(ge=0)] | Auto = Field("auto", description="steps in which the learning rate rises")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    min_snr_gamma: float | None = Field(None, gt=0, description="min-SNR weighting (arXiv:2303.09556); 5 is usual")
+    prediction_type: Literal["epsilon", "v_prediction"] | None = Field(
+        None, description="what the base predicts, where it is not found out by itself"
+    )
+
+    device: str = Field("auto", description="cuda, cuda:1, mps or cpu; auto takes the first there is")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="of the frozen base")
+    attention: Literal["auto", "sdpa", "plain"] = Field("auto", description="attention kernel; auto measures")
+    gradient_checkpointing: bool | Auto = Field("auto", description="less memory for about a third more time")
+    compile: bool = Field(False, description="torch.compile the transformer blocks: minutes once, then faster steps")
+
+    checkpoint_every: Positive | Auto = Field("auto", description="steps between checkpoints")
+    validate_every: Positive | Auto = Field("auto", description="steps between measurements of the held-out loss")
+    sample_every: Positive | Auto = Field("auto", description="steps between sample images")
+    sample_prompts: list[str] = Field(default_factory=list, description="prompts of the sample images")
+    save_dtype: Literal["fp16", "bf16", "fp32"] = Field("fp16", description="of the adapter file")
+
+    def __init__(self, **values: Any) -> None:
+        unknown = [key for key in values if key not in type(self).model_fields]
+        if unknown:
+            near = get_close_matches(unknown[0], type(self).model_fields, n=1, cutoff=0.0)
+            raise Error(f"There is no setting {unknown[0]!r}: did you mean {near[0]!r}?")
+        try:
+            super().__init__(**values)
+        except ValidationError as problem:
+            raise Error(_sentence(problem)) from None
+
+    @classmethod
+    def load(cls, path: str | Path, **overrides: Any) -> "TrainConfig":
+        """The settings of a TOML file, with `overrides` winning. Raises `Error` naming the file and the key."""
+        values = read_toml(Path(path)) | overrides
+        try:
+            return cls(**values)
+        except Error as problem:
+            raise Error(f"{path}: {problem}") from None
+
+    def toml(self) -> str:
+        """The settings as a TOML file; what is unset is left out."""
+        return tomlkit.dumps({k: v for k, v in self.model_dump().items() if v is not None})
+
+
+class ResolvedConfig(TrainConfig):
+    """A config with nothing left to choose: what a run's `config.toml` holds and a resume uses again."""
+
+    steps: Positive  # type: ignore[assignment]
+    batch_size: Positive  # type: ignore[assignment]
+    resolution: Positive  # type: ignore[assignment]
+    flip: bool  # type: ignore[assignment]
+    caption_dropout: float  # type: ignore[assignment]
+    targets: Targets  # type: ignore[assignment]
+    rank: Positive  # type: ignore[assignment]
+    alpha: float  # type: ignore[assignment]
+    learning_rate: float  # type: ignore[assignment]
+    text_encoder_learning_rate: float  # type: ignore[assignment]
+    warmup: int  # type: ignore[assignment]
+    precision: Literal["fp32", "bf16", "fp16"]  # type: ignore[assignment]
+    attention: Literal["sdpa", "plain"]  # type: ignore[assignment]
+    gradient_checkpointing: bool  # type: ignore[assignment]
+    checkpoint_every: Positive  # type: ignore[assignment]
+    validate_every: Positive  # type: ignore[assignment]
+    sample_every: Positive  # type: ignore[assignment]
+
+    @property
+    def effective_alpha(self) -> float:
+        """Alpha as files mean it (scale = alpha / rank), also when training scales by alpha / sqrt(rank)."""
+        return self.alpha * self.rank**0.5 if self.rank_stabilised else self.alpha
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file's keys. Raises `Error` with the file and the line of what can't be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Error(f"There is no config file {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise Error(f"{path} is not valid TOML: {problem}") from None
+
+
+def _sentence(problem: ValidationError) -> str:
+    first = problem.errors()[0]
+    key = str(first["loc"][0]) if first["loc"] else "config"
+    if first["type"] == "missing":
+        return f"The setting {key!r} is missing: give it as {key} = … or --{key.replace('_', '-')}"
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"The setting {key} = {first['input']!r} can't be used: {reason[0].lower()}{reason[1:]}"

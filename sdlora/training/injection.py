@@ -1,0 +1,56 @@
+"""Putting trainable layers in the place of frozen ones, and taking them out again."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import nn
+
+from ..adapters.updates import LoRA
+from ..bases import Base
+from .lora_layers import LoRAConv2d, LoRALayer, LoRALinear
+from .randomness import generator
+
+Layers = dict[str, LoRALayer]
+
+
+def inject(
+    base: Base, paths: Sequence[str], *, rank: int, alpha: float, dropout: float = 0.0, seed: int = 0
+) -> Layers:
+    """Replace the modules at `paths` by trainable low-rank layers around them; returns these by module path.
+
+    The first forward equals the base's bit for bit. A layer's random start follows from the seed and its path alone.
+    """
+    modules = base.modules()
+    places = _places(base)
+    layers: Layers = {}
+    for path in paths:
+        module = modules[path]
+        kind = LoRAConv2d if isinstance(module, nn.Conv2d) else LoRALinear
+        layers[path] = kind(module, rank, alpha, dropout, generator(seed, "start", path))
+        parent, attribute = places[module]
+        setattr(parent, attribute, layers[path])
+    return layers
+
+
+def eject(base: Base, layers: Mapping[str, LoRALayer]) -> None:
+    """The exact inverse of `inject`: the very same module objects are back in their places."""
+    places = _places(base)
+    for layer in layers.values():
+        parent, attribute = places[layer]
+        setattr(parent, attribute, layer.base)
+
+
+def updates_of(layers: Mapping[str, LoRALayer]) -> dict[str, LoRA]:
+    """What the layers have learned, as data."""
+    return {path: layer.as_update() for path, layer in layers.items()}
+
+
+def _places(base: Base) -> dict[nn.Module, tuple[nn.Module, str]]:
+    """Module -> the parent that holds it and under which name."""
+
+    def walk() -> Iterator[tuple[nn.Module, tuple[nn.Module, str]]]:
+        for root in (base.unet, *base.text_encoders):
+            for parent in root.modules():
+                for attribute, child in parent.named_children():
+                    yield child, (parent, attribute)
+
+    return dict(walk())
