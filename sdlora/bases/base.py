@@ -65,10 +65,10 @@ class Base:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Base":
         """Move and cast in place. SDXL's VAE overflows in fp16 (black pictures), so there it is fp32 instead."""
+        wanted = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
         for module in (self.unet, *self.text_encoders):
-            module.to(device=device, dtype=dtype)
-        overflows = self.family == "sdxl" and dtype == torch.float16
-        self.vae.to(device=device, dtype=torch.float32 if overflows else dtype)
+            module.to(**wanted)
+        self.vae.to(**wanted | ({"dtype": vae_dtype(self.family, dtype)} if dtype else {}))
         return self
 
     @cached_property
@@ -87,6 +87,11 @@ class Base:
     def short_hash(self) -> str:
         """The first ten digits of `model_hash`, as A1111 shows them beside a model's name."""
         return self.model_hash[:10]
+
+
+def vae_dtype(family: Family, dtype: torch.dtype) -> torch.dtype:
+    """What a base of `dtype` keeps its VAE in: SDXL's overflows in fp16."""
+    return torch.float32 if family == "sdxl" and dtype == torch.float16 else dtype
 
 
 def leaf_modules(unet: nn.Module, text_encoders: list[nn.Module]) -> dict[str, nn.Module]:

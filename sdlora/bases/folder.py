@@ -11,11 +11,18 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from sdlora.bases.base import Base
+from sdlora.bases.base import Base, vae_dtype
 from sdlora.bases.family import another_model, family_of_unet, refiner
 from sdlora.bases.geometry import geometry_of
 from sdlora.errors import Error
 
+# What diffusers and transformers call their weights, the safe format first.
+_WEIGHTS_NAMES = [
+    ("diffusion_pytorch_model", "safetensors"),
+    ("model", "safetensors"),
+    ("diffusion_pytorch_model", "bin"),
+    ("pytorch_model", "bin"),
+]
 _TEXT_CLASSES = {"CLIPTextModel": CLIPTextModel, "CLIPTextModelWithProjection": CLIPTextModelWithProjection}
 
 
@@ -36,7 +43,7 @@ def load_folder(folder: Path, path: str, dtype: torch.dtype) -> Base:
         prediction_type=scheduler["prediction_type"],
         prediction_reason="the folder's scheduler config" if stated else "the folder's scheduler config names no other",
         unet=unet,
-        vae=load_component(AutoencoderKL, folder, "vae", path, _vae_dtype(family, dtype)),
+        vae=load_component(AutoencoderKL, folder, "vae", path, vae_dtype(family, dtype)),
         text_encoders=[load_component(_text_class(index, name), folder, name, path, dtype) for name in encoders],
         tokenizers=[_tokenizer(folder, name.replace("text_encoder", "tokenizer"), path) for name in encoders],
         scheduler_config=scheduler,
@@ -95,16 +102,11 @@ def _tokenizer(folder: Path, name: str, path: str) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder / name, local_files_only=True)
 
 
-def _vae_dtype(family: str, dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if family == "sdxl" and dtype == torch.float16 else dtype
-
-
 def _weights(component: Path, variant: str | None) -> list[Path]:
     """The safetensors files (or, failing these, the .bin files) of one variant, shards in order."""
-    for ending in ("safetensors", "bin"):
-        stem = f"*.{variant}" if variant else "*"
-        names = [*component.glob(f"{stem}.{ending}"), *component.glob(f"{stem}-?????-of-?????.{ending}")]
-        found = sorted({file for file in names if variant or ".fp16" not in file.name and ".non_ema" not in file.name})
+    for stem, ending in _WEIGHTS_NAMES:
+        name = f"{stem}.{variant}" if variant else stem
+        found = sorted([*component.glob(f"{name}.{ending}"), *component.glob(f"{name}-?????-of-?????.{ending}")])
         if found:
             return found
     return []

@@ -1,13 +1,20 @@
-"""`load_base`: a name, a folder or a file becomes a `Base`."""
+"""`load_base`: a name, a folder, a file or a hub id becomes a `Base`."""
 
+import re
 from pathlib import Path
 
 import torch
 
-from sdlora.bases.base import PREDICTION_TYPES, Base
+from sdlora.bases.base import Base
+from sdlora.bases.checkpoint_file import CHECKPOINT_SUFFIXES
 from sdlora.bases.folder import load_folder
+from sdlora.bases.hub import download
+from sdlora.bases.prediction import Prediction, checked, settle
+from sdlora.bases.single_file import load_single_file
 from sdlora.errors import Error
 from sdlora.resources import MINI
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load_base(
@@ -18,22 +25,24 @@ def load_base(
     prediction_type: str | None = None,
     revision: str | None = None,
 ) -> Base:
-    """Load a frozen base: `mini`, a diffusers folder, a hub id, or a single `.safetensors`/`.ckpt` checkpoint.
+    """Load a frozen base: `mini`, a diffusers folder, a single `.safetensors`/`.ckpt` checkpoint, or a hub id.
 
     `dtype` is what the weights are cast to, however they are stored; `prediction_type` overrides what is found out;
     `revision` is a hub id's branch, tag or commit. Raises `Error` when there is no such model or it is of another kind.
     """
-    if prediction_type is not None and prediction_type not in PREDICTION_TYPES:
-        raise Error(f"prediction_type is {prediction_type!r}; it can be {' or '.join(PREDICTION_TYPES)}.")
-    base = _read(str(path), dtype, revision)
-    if prediction_type is not None:
-        base.prediction_type, base.prediction_reason = prediction_type, "as asked for"  # type: ignore[assignment]
-        base.scheduler_config["prediction_type"] = prediction_type
-    return base.to(device=device)
-
-
-def _read(path: str, dtype: torch.dtype, revision: str | None) -> Base:
-    location = MINI if path == "mini" else Path(path).expanduser()
-    if location.is_dir():
-        return load_folder(location, path, dtype)
-    raise Error(f"There is no model at {path}: give mini, a diffusers folder, a checkpoint file or a hub id.")
+    asked = None if prediction_type is None else Prediction(checked(prediction_type), "as asked for")
+    name = str(path)
+    location = MINI if name == "mini" else Path(path).expanduser()
+    if location.is_file():
+        if location.suffix.lower() not in CHECKPOINT_SUFFIXES:
+            raise Error(f"{name} is no checkpoint that sdlora reads; it should end in {' or '.join(CHECKPOINT_SUFFIXES)}.")
+        return load_single_file(location, name, dtype, device, asked)
+    if not location.is_dir():
+        if location.suffix.lower() in CHECKPOINT_SUFFIXES or not _HUB_ID.fullmatch(name):
+            raise Error(f"There is no model at {name}; give mini, a diffusers folder, a .safetensors or .ckpt file, "
+                        "or a hub id such as stable-diffusion-v1-5/stable-diffusion-v1-5.")
+        location = download(name, revision)
+    base = load_folder(location, name, dtype).to(device)
+    if asked:
+        settle(base, asked)
+    return base
