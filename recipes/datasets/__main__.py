@@ -55,7 +55,7 @@ def fetch(dataset: dict[str, Any], scratch: Path) -> Path:
 
 def unpacked(dataset: dict[str, Any], packages: Path) -> Path:
     """The folder of an unpacked package, which must be of the pinned version."""
-    folder = packages / dataset["package"].split("/")[-1] / "package"
+    folder = packages / Path(dataset["package"]).name / "package"
     found = json.loads((folder / "package.json").read_text(encoding="utf-8"))["version"]
     if found != dataset["version"]:
         raise SystemExit(f"{folder} is version {found}, the datasets are made from {dataset['version']}.")

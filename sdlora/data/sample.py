@@ -49,6 +49,8 @@ def sample_facts(folder: str | Path) -> Sample | None:
     if not path.is_relative_to(home) or path == home:
         return None
     root = home / path.relative_to(home).parts[0]
+    if root.name not in sample_names():
+        return None
     facts = tomllib.loads((root / "dataset.toml").read_text(encoding="utf-8"))
     return Sample(root.name, root, facts["trigger"], facts["kind"], facts["licence"], facts["credit"])
 
