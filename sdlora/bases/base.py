@@ -66,9 +66,11 @@ class Base:
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Base":
         """Move and cast in place. SDXL's VAE overflows in fp16 (black pictures), so there it is fp32 instead."""
         wanted = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
+        for_vae = wanted | ({"dtype": vae_dtype(self.family, dtype)} if dtype else {})
+        # nn.Module's own `to`: diffusers' warns on every cast of parts to keep in fp32, of which these networks have none.
         for module in (self.unet, *self.text_encoders):
-            module.to(**wanted)
-        self.vae.to(**wanted | ({"dtype": vae_dtype(self.family, dtype)} if dtype else {}))
+            nn.Module.to(module, **wanted)
+        nn.Module.to(self.vae, **for_vae)
         return self
 
     @cached_property

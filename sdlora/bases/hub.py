@@ -1,5 +1,6 @@
 """A model of the Hugging Face hub, fetched into its own cache, as a diffusers folder."""
 
+import textwrap
 from pathlib import Path
 
 from diffusers import DiffusionPipeline
@@ -22,6 +23,6 @@ def _download(hub_id: str, revision: str | None, variant: str | None) -> Path:
         unwanted = {"safety_checker": None, "feature_extractor": None}
         return Path(DiffusionPipeline.download(hub_id, revision=revision, variant=variant, **unwanted))
     except Exception as error:  # the hub client raises a dozen kinds, for no network, no such model, no permission
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise Error(f"The model {hub_id} could not be fetched from the hub ({cause.rstrip('.')}); without the hub, give a "
+        cause = textwrap.shorten(str(error) or type(error).__name__, 120, placeholder=" …")
+        raise Error(f"The model {hub_id} could not be fetched from the hub ({cause}); without the hub, give a "
                     "checkpoint file (.safetensors or .ckpt), a diffusers folder on this computer, or mini.") from error
