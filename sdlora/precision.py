@@ -1,4 +1,4 @@
-"""Which precision the frozen base runs in. Adapters, optimiser state and the loss stay in fp32 whatever it says."""
+"""Where the base runs and in which precision. Adapters, optimiser state and the loss stay in fp32 whatever it says."""
 
 import functools
 import statistics
@@ -11,6 +11,13 @@ import torch.nn.functional as F
 REPETITIONS = 5
 BUDGET = 0.2  # seconds after which no further repetition begins: a CPU that emulates bf16 is found out by the first
 WORTH_IT = 0.9  # bf16 rounds each weight to 8 bits: it must be clearly faster, not merely as fast
+
+
+def best_device() -> torch.device:
+    """CUDA where there is a GPU that PyTorch can use, MPS on Macs, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def fastest_dtype(device: torch.device | str) -> torch.dtype:
@@ -26,7 +33,8 @@ def fastest_dtype(device: torch.device | str) -> torch.dtype:
     if device.type == "cuda":
         return _cuda_dtype(device)
     if device.type == "cpu":
-        return _faster_on_cpu()
+        fp32, bf16 = cpu_times()
+        return torch.bfloat16 if bf16 < WORTH_IT * fp32 else torch.float32
     return torch.float32
 
 
@@ -36,13 +44,8 @@ def _cuda_dtype(device: torch.device) -> torch.dtype:
 
 
 @functools.cache
-def _faster_on_cpu() -> torch.dtype:
-    fp32, bf16 = cpu_times()
-    return torch.bfloat16 if bf16 < WORTH_IT * fp32 else torch.float32
-
-
 def cpu_times() -> tuple[float, float]:
-    """Median seconds of a UNet's two main operations, in (fp32, bf16).
+    """Median seconds of a UNet's two main operations, in (fp32, bf16); measured once a process.
 
     The repetitions are interleaved, so that a busy moment of the machine falls on both.
     """
