@@ -10,7 +10,7 @@ from sdlora.files import write_atomically
 
 CONCEPTS = ("red apple", "octopus", "cat face", "evergreen tree", "lady beetle", "bus", "rocket", "guitar")
 ENDINGS = ("noto style", "twemoji style", "flat style", "fx style", "flat style, blue background")
-CELL, LEFT, TOP = 128, 108, 22
+CELL, LEFT, TOP = 128, 124, 22
 
 
 def draw(base: Path, steps: int = 30, guidance: float = 4.0) -> Image.Image:
@@ -40,4 +40,5 @@ def labelled(rows: list[list[Image.Image]]) -> Image.Image:
 
 
 def save(sheet: Image.Image, out: Path) -> None:
-    write_atomically(out, lambda path: sheet.save(path, "PNG", optimize=True))
+    flat = sheet.quantize(256, dither=Image.Dither.NONE)  # a quarter of the size, and no difference to the eye
+    write_atomically(out, lambda path: flat.save(path, "PNG", optimize=True))

@@ -1,5 +1,6 @@
 """The mini recipe on a handful of generated icons, in tiny sizes: resuming, packaging, what it learns from."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def examples(icons: Icons, tmp_path_factory: pytest.TempPathFactory) -> Examples
 
 
 def train_unet(examples: Examples, plan: Plan, checkpoint: Path, breakdown: int | None = None) -> Training:
-    """A tiny training; with `breakdown`, one that dies after so many steps as a killed process would: without saving."""
+    """A tiny training; with `breakdown`, one that dies after so many steps as if killed: without saving."""
     torch.manual_seed(1)
     unet = unet_stage.build_unet(WIDTHS, text_width=16)
     text_encoder = unet_stage.build_text_encoder(bases.tokenizer(MINI), width=16, layers=1)
@@ -54,10 +55,10 @@ def train_unet(examples: Examples, plan: Plan, checkpoint: Path, breakdown: int 
 class Killed(BaseException): ...
 
 
-def die_after(calls: int):
+def die_after(calls: int) -> Callable[..., None]:
     counted = 0
 
-    def hook(*_) -> None:
+    def hook(*_: object) -> None:
         nonlocal counted
         counted += 1
         if counted > calls:
