@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sdlora.bases.found import FoundBase, find_bases
-from sdlora.precision import best_device, cpu_times, fastest_dtype
+from sdlora.devices import pick_device
+from sdlora.precision import cpu_times, fastest_dtype
 from sdlora.resources import MINI
 from sdlora.version import VERSION
 
@@ -79,7 +80,7 @@ def collect(workspace: Path = Path("workspace")) -> Report:
         python=platform.python_version(),
         system=platform.platform(),
         versions=versions,
-        device=best_device().type,
+        device=pick_device().type,
         devices=_devices(),
         cpu=_cpu_name(),
         cores=psutil.cpu_count(logical=False) or psutil.cpu_count() or 1,
@@ -212,7 +213,7 @@ def _room_remedies(memory_free: float, disk_free: float) -> list[str]:
     remedies = []
     if memory_free < 2:
         remedies.append(f"Only {memory_free:.1f} GiB of memory are free: close other programs before you train.")
-    elif memory_free < 8 and best_device().type == "cpu":
+    elif memory_free < 8 and pick_device().type == "cpu":
         remedies.append(f"{memory_free:.1f} GiB of free memory are enough for mini; for SD 1.5 close other programs.")
     if disk_free < 5:
         remedies.append(f"Only {disk_free:.1f} GiB of disk are free for the workspace: name another with --workspace.")

@@ -1,4 +1,4 @@
-"""Where the base runs and in which precision. Adapters, optimiser state and the loss stay in fp32 whatever it says."""
+"""Which precision the frozen base runs in. Adapters, optimiser state and the loss stay in fp32 whatever it says."""
 
 import functools
 import statistics
@@ -11,13 +11,6 @@ import torch.nn.functional as F
 REPETITIONS = 5
 BUDGET = 0.2  # seconds after which no further repetition begins: a CPU that emulates bf16 is found out by the first
 WORTH_IT = 0.9  # bf16 rounds each weight to 8 bits: it must be clearly faster, not merely as fast
-
-
-def best_device() -> torch.device:
-    """CUDA where there is a GPU that PyTorch can use, MPS on Macs, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def fastest_dtype(device: torch.device | str) -> torch.dtype:
