@@ -1,4 +1,4 @@
-"""One command a stage: `python -m recipes.mini fetch | render | vae | unet | package | evaluate | grid`."""
+"""One command a stage: `python -m recipes.mini fetch | render | tokenizer | vae | unet | package | evaluate | grid`."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from recipes.mini import base as bases
 from recipes.mini import evaluate as evaluation
 from recipes.mini import grid as picture
 from recipes.mini import icons as icon_stage
+from recipes.mini import tokenizer as tokenizer_stage
 from recipes.mini import unet as unet_stage
 from recipes.mini import vae as vae_stage
 from recipes.mini.captions import concepts
@@ -52,12 +53,19 @@ def render(work: Path) -> None:
 
 @cli.command()
 @work_option
+def tokenizer(work: Path) -> None:
+    """Learn a vocabulary from the captions: the first part of a base made from nothing, WORK/base."""
+    tokenizer_stage.train(Icons.load(work / "icons")).save_pretrained(work / "base" / "tokenizer")
+
+
+@cli.command()
+@work_option
 @base_option
 @seed_option
 @click.option("--steps", default=12000, show_default=True)
 @click.option("--rate", default=8e-4, show_default=True, help="Peak learning rate.")
 def vae(work: Path, base: Path, seed: int, steps: int, rate: float) -> None:
-    """Train the VAE on all icons; the result is a base folder without UNet: WORK/base."""
+    """Train the VAE on all icons; the result is a base without UNet, WORK/base."""
     model = bases.vae(base, new=True)
     vae_stage.train(model, Icons.load(work / "icons"), Plan(steps, rate, seed), work / "vae.pt")
     model.save_pretrained(work / "base" / "vae")
@@ -74,8 +82,8 @@ def vae(work: Path, base: Path, seed: int, steps: int, rate: float) -> None:
 def unet(work: Path, base: Path, seed: int, steps: int, rate: float, batch: int) -> None:
     """Train UNet and text encoder together on the concepts' icons."""
     icons = Icons.load(work / "icons").only(concepts())
-    autoencoder, tokenizer = bases.vae(base), bases.tokenizer(base)
-    full, half = (prepare(icons, autoencoder, tokenizer, size, work) for size in (128, 64))
+    parts = bases.vae(base), bases.tokenizer(base)
+    full, half = (prepare(icons, *parts, size, work) for size in (128, 64))
     model, text_encoder = bases.unet_and_text_encoder(base)
     plan = Plan(steps, rate, seed)
     unet_stage.train(model, text_encoder, full, half, plan, work / "unet.pt", batch)

@@ -10,6 +10,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
 from recipes.mini import base as bases
+from recipes.mini import tokenizer as tokenizer_stage
 from recipes.mini import unet as unet_stage
 from recipes.mini import vae as vae_stage
 from recipes.mini.captions import STYLES, caption
@@ -97,6 +98,14 @@ def test_training_learns(tmp_path: Path) -> None:
     training.averaged()
     assert line.weight.item() == pytest.approx(2, abs=0.05)
     assert line.bias.item() == pytest.approx(1, abs=0.05)
+
+
+def test_tokenizer_ends_at_the_end(icons: Icons, tmp_path: Path) -> None:
+    tokenizer_stage.train(icons, merges=20).save_pretrained(tmp_path / "tokenizer")
+    tokenizer = bases.tokenizer(tmp_path)
+    ids = tokenizer("a ball, noto style — Zürich!").input_ids
+    assert ids[0] == tokenizer.bos_token_id and ids.index(tokenizer.eos_token_id) == len(ids) - 1
+    assert tokenizer.model_max_length == tokenizer_stage.CONTEXT
 
 
 def test_vae_stage_scales_its_latents_to_unit_variance(icons: Icons, tmp_path: Path) -> None:
