@@ -28,6 +28,9 @@ _TEXT_CLASSES = {"CLIPTextModel": CLIPTextModel, "CLIPTextModelWithProjection": 
 
 def load_folder(folder: Path, path: str, dtype: torch.dtype) -> Base:
     """Read a diffusers folder into a `Base` on the CPU. `path` is the name that the user gave, for messages."""
+    if not (folder / "model_index.json").is_file():
+        raise Error(f"{folder.resolve()} is a folder without model_index.json, so no diffusers model; give mini, the folder of a "
+                    "diffusers model, a .safetensors or .ckpt file, or a hub id.")
     index = read_json(folder / "model_index.json", path)
     _refuse_other_pipelines(index, path)
     family = family_of_unet(read_json(folder / "unet" / "config.json", path), path)

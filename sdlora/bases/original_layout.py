@@ -43,7 +43,7 @@ def unet_config(family: Family, shipped: Mapping[str, Any], weights: Mapping[str
     levels = len(shipped["block_out_channels"])
     first_blocks = [f"input_blocks.{1 + 3 * level}" for level in range(levels)]  # two layers and a downsampler a level
     widths = [weights[f"{block}.0.out_layers.3.weight"].shape[0] for block in first_blocks]
-    cross = next(tensor.shape[1] for key, tensor in weights.items() if key.endswith("attn2.to_k.weight"))
+    cross = weights["middle_block.1.transformer_blocks.0.attn2.to_k.weight"].shape[1]
     config = {**shipped, "block_out_channels": widths, "cross_attention_dim": cross}
     if family != "sd1":
         config["attention_head_dim"] = [max(1, width // HEAD_WIDTH) for width in widths]

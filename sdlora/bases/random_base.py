@@ -14,7 +14,7 @@ from sdlora.bases.networks import build_text_encoder, build_unet, build_vae, emp
 _NARROW: dict[Family, dict[str, Any]] = {
     "sd1": {"block_out_channels": [32, 64, 96, 96], "cross_attention_dim": 64},
     "sd2": {"block_out_channels": [64, 128, 192, 192], "cross_attention_dim": 64, "attention_head_dim": [1, 2, 3, 3]},
-    "sdxl": {"block_out_channels": [64, 128, 192], "cross_attention_dim": 128, "attention_head_dim": [1, 2, 3],
+    "sdxl": {"block_out_channels": [32, 64, 128], "cross_attention_dim": 128, "attention_head_dim": [1, 1, 2],
              "projection_class_embeddings_input_dim": 6 * 256 + 64},
 }
 _NARROW_VAE = {"block_out_channels": [32, 64, 96, 96]}

@@ -41,7 +41,7 @@ def load_single_file(file: Path, path: str, dtype: torch.dtype, device: torch.de
     settle(base, asked or stated_in_file(weights, metadata) or probe(base))
     if "ztsnr" in weights:
         base.scheduler_config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-    if base.geometry == "sd2" and base.prediction_type == "v_prediction":
+    if family == "sd2" and base.prediction_type == "v_prediction":
         unet.register_to_config(sample_size=SD2_V_SAMPLE_SIZE)
     return base
 
@@ -51,12 +51,12 @@ def _unet(family: Family, shipped: dict[str, Any], weights: layout.Weights, dtyp
     try:
         config = layout.unet_config(family, shipped, own)
         named = layout.unet_weights(config, own)
-        network = empty(build_unet, config)
-    except (KeyError, StopIteration, ValueError) as error:
-        raise Error(f"The UNet of {path} is not one of Stable Diffusion 1.x, 2.x or XL ({error!r}).") from error
+    except KeyError as error:
+        raise Error(f"The UNet of {path} is not one of Stable Diffusion 1.x, 2.x or XL: {error} is missing.") from error
     if len(named) != len(own):
         raise Error(f"The UNet of {path} is not one of Stable Diffusion 1.x, 2.x or XL: it has {len(own)} weights, "
                     f"of which {len(named)} are known.")
+    network = empty(build_unet, config)
     fill(network, named, dtype, f"UNet of {path}")
     return network
 
