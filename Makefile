@@ -1,8 +1,10 @@
 # Each target sets up what it needs in .venv first; when nothing has changed, that takes a moment.
 # Without make: `python tools/setup_env.py`, then the commands below, with .venv\Scripts\ in place of $(BIN)/ on Windows.
 BIN := .venv/bin
-PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+ifndef PYTHON
+PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+endif
 
 .PHONY: demo ui test test-all lint types setup setup-dev
 

@@ -148,6 +148,11 @@ def pip(what: str, *arguments: str) -> None:
     say(f"  done in {time.monotonic() - begin:.0f} s")
 
 
+def install(what: str, *arguments: str) -> None:
+    """Python compiles what is imported when it is; compiling all of torch and transformers here takes far longer."""
+    pip(what, "install", "--no-compile", *arguments)
+
+
 def follow(process: "subprocess.Popen[str]", begin: float) -> str:
     """Log what the process says until it ends; the last line that is an error."""
     error = ""
@@ -192,16 +197,16 @@ def install_torch(build: Build) -> None:
         say(f"{build.index} cannot be reached: going on with the {requirement} that plain pip finds.")
         build = Build(None, "the build that plain pip takes")
     if build.index is None:
-        return pip(f"Installing {requirement} ({build.reason})", "install", requirement)
+        return install(f"Installing {requirement} ({build.reason})", requirement)
     installed = installed_torch()
     if installed and installed.partition("+")[2] != build.tag:  # the same version number would satisfy pip
         pip(f"Removing torch {installed}", "uninstall", "--yes", "torch")
     what = f"Installing {requirement}, build {build.tag} ({build.reason})"
     try:
-        pip(what, "install", requirement, "--index-url", build.index)
+        install(what, requirement, "--index-url", build.index)
     except SetupError as problem:
         say(f"{problem} Going on with the {requirement} that plain pip finds.")
-        pip(f"Installing {requirement}", "install", requirement)
+        install(f"Installing {requirement}", requirement)
 
 
 def installed_torch() -> str:
@@ -224,7 +229,7 @@ def set_up(extras: set[str]) -> None:
     LOG.unlink(missing_ok=True)
     install_torch(build)
     project = f".[{','.join(sorted(extras))}]"
-    pip(f"Installing sdlora{project[1:]}", "install", "--editable", project, "--constraint", "constraints.txt")
+    install(f"Installing sdlora{project[1:]}", "--editable", project, "--constraint", "constraints.txt")
     STAMP.write_text(json.dumps({"key": key, "extras": sorted(extras)}), encoding="utf-8")
     command = PYTHON.with_name("sdlora").relative_to(ROOT)
     say(f"Ready after {time.monotonic() - begin:.0f} s, with torch {installed_torch()}: {command} --help")
