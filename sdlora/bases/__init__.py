@@ -1,4 +1,4 @@
-"""What a base is made of, where it is loaded from, its family and prediction type; the embedded mini lies in `mini/`."""
+"""What a base is made of, where it is loaded from, its family and prediction type. Mini lies in `mini/`."""
 
 from sdlora.bases.base import Base, Family
 from sdlora.bases.load import load_base

@@ -20,9 +20,9 @@ PREDICTION_TYPES: tuple[PredictionType, ...] = get_args(PredictionType)
 class Base:
     """A frozen Stable Diffusion: UNet, text encoder(s), VAE, tokenizer(s), noise schedule.
 
-    `text_encoders` and `tokenizers` hold one each for sd1 and sd2, two for sdxl. `scheduler_config` is a diffusers scheduler
-    config whose `prediction_type` is the right one; `prediction_reason` says how it was found out. `weights_files` are the
-    files whose content names the model: the single checkpoint, or a folder's UNet weights.
+    `path` is what the user called it. `text_encoders` and `tokenizers` hold one each for sd1 and sd2, two for sdxl.
+    `scheduler_config` is diffusers' scheduler config with the right `prediction_type`; `prediction_reason` says
+    how it was found out. `weights_files` are what `model_hash` is taken of: the checkpoint, or a folder's UNet weights.
     """
 
     path: str
@@ -65,12 +65,10 @@ class Base:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Base":
         """Move and cast in place. SDXL's VAE overflows in fp16 (black pictures), so there it is fp32 instead."""
-        wanted = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
-        for_vae = wanted | ({"dtype": vae_dtype(self.family, dtype)} if dtype else {})
-        # nn.Module's own `to`: diffusers' warns on every cast of parts to keep in fp32, of which these networks have none.
+        # nn.Module's own `to`: diffusers' warns of parts to keep in fp32 at each cast, though these networks have none.
         for module in (self.unet, *self.text_encoders):
-            nn.Module.to(module, **wanted)
-        nn.Module.to(self.vae, **for_vae)
+            nn.Module.to(module, device=device, dtype=dtype)
+        nn.Module.to(self.vae, device=device, dtype=dtype and vae_dtype(self.family, dtype))
         return self
 
     @cached_property

@@ -3,6 +3,7 @@
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,7 +18,7 @@ class _Ignored:
     """Stands in for the Lightning class that the official SD 1.x `.ckpt` files name; it can do nothing."""
 
 
-_HARMLESS = [(_Ignored, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")]
+_HARMLESS: list[Any] = [(_Ignored, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")]
 
 
 def read_checkpoint(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -42,8 +43,10 @@ def _read_ckpt(file: Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals(_HARMLESS):
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except pickle.UnpicklingError as error:
-        raise Error(f"{file} holds more than weights, and running what is in it could harm your computer; "
-                    "use a .safetensors version of this model.") from error
+        raise Error(
+            f"{file} holds more than weights, and running what is in it could harm your computer; "
+            "use a .safetensors version of this model."
+        ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise Error(f"{file} is not a whole .ckpt file ({error}); download or copy it again.") from error
     while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):

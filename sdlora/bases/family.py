@@ -69,11 +69,11 @@ def refuse_input_channels(channels: int, path: str) -> None:
         return
     kinds = {9: "an inpainting model", 8: "an image-editing model (as InstructPix2Pix)", 7: "an upscaler"}
     kind = kinds.get(channels, "a model for another task")
-    raise Error(f"{path} is {kind}: its UNet has {channels} input channels instead of 4; {_OURS}, so use the plain base.")
+    raise Error(f"{path} is {kind}: its UNet has {channels} input channels instead of 4; use the plain base instead.")
 
 
 def refiner(path: str) -> Error:
-    return Error(f"{path} is the SDXL refiner, which only finishes another model's pictures; use the SDXL base instead.")
+    return Error(f"{path} is the SDXL refiner, which only finishes another model's pictures; use the SDXL base.")
 
 
 def another_model(path: str, name: str) -> Error:

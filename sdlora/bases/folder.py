@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from sdlora.bases.base import Base, vae_dtype
+from sdlora.bases.base import PREDICTION_TYPES, Base, vae_dtype
 from sdlora.bases.family import another_model, family_of_unet, refiner
 from sdlora.bases.geometry import geometry_of
 from sdlora.errors import Error
@@ -29,8 +29,10 @@ _TEXT_CLASSES = {"CLIPTextModel": CLIPTextModel, "CLIPTextModelWithProjection": 
 def load_folder(folder: Path, path: str, dtype: torch.dtype) -> Base:
     """Read a diffusers folder into a `Base` on the CPU. `path` is the name that the user gave, for messages."""
     if not (folder / "model_index.json").is_file():
-        raise Error(f"{folder.resolve()} is a folder without model_index.json, so no diffusers model; give mini, the folder of a "
-                    "diffusers model, a .safetensors or .ckpt file, or a hub id.")
+        raise Error(
+            f"{folder.resolve()} is a folder without model_index.json, so no diffusers model; give mini, the folder of "
+            "a diffusers model, a .safetensors or .ckpt file, or a hub id."
+        )
     index = read_json(folder / "model_index.json", path)
     _refuse_other_pipelines(index, path)
     family = family_of_unet(read_json(folder / "unet" / "config.json", path), path)
@@ -38,7 +40,8 @@ def load_folder(folder: Path, path: str, dtype: torch.dtype) -> Base:
     unet = load_component(UNet2DConditionModel, folder, "unet", path, dtype)
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json", path)
     stated = "prediction_type" in scheduler
-    scheduler.setdefault("prediction_type", "epsilon")
+    if scheduler.setdefault("prediction_type", "epsilon") not in PREDICTION_TYPES:
+        raise another_model(path, f"a model that predicts {scheduler['prediction_type']!r}")
     return Base(
         path=path,
         family=family,
@@ -65,8 +68,10 @@ def load_component(cls: Any, folder: Path, name: str, path: str, dtype: torch.dt
     missing, unexpected = info["missing_keys"], [k for k in info["unexpected_keys"] if not k.endswith("position_ids")]
     for what, keys in (("lacks", missing), ("does not know", unexpected)):
         if keys:
-            raise Error(f"The {name} of {path} does not fit its config.json: it {what} {sorted(keys)[0]} "
-                        f"({len(keys)} such weights); the folder is incomplete or mixed up.")
+            raise Error(
+                f"The {name} of {path} does not fit its config.json: it {what} {sorted(keys)[0]} "
+                f"({len(keys)} such weights); the folder is incomplete or mixed up."
+            )
     return model
 
 

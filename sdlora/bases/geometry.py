@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import CLIPTokenizer
 
 from sdlora.bases.base import Family, leaf_modules
 from sdlora.bases.networks import build_text_encoder, build_unet
@@ -33,9 +34,19 @@ def family_config(family: Family) -> dict[str, Any]:
     return json.loads((CONFIGS / f"{family}.json").read_text(encoding="utf-8"))
 
 
+def shipped_tokenizers(family: Family) -> list[CLIPTokenizer]:
+    """CLIP's tokenizer, padded as the family's text encoders expect: SD 2.x and SDXL's second one with "!" (id 0).
+
+    As in diffusers' own models, a "!" in a prompt then becomes that id too.
+    """
+    pads = family_config(family)["pad_tokens"]
+    return [CLIPTokenizer.from_pretrained(CONFIGS / "tokenizer", pad_token=pad) for pad in pads]
+
+
 @cache
 def meta_modules(family: Family) -> dict[str, nn.Module]:
     """Module path -> leaf module of SD 1.5, SD 2 or SDXL at full size, without memory for the weights (meta device)."""
     config = family_config(family)
     with torch.device("meta"):
-        return leaf_modules(build_unet(config["unet"]), [build_text_encoder(c, i) for i, c in enumerate(config["text_encoders"])])
+        encoders = [build_text_encoder(encoder, index) for index, encoder in enumerate(config["text_encoders"])]
+        return leaf_modules(build_unet(config["unet"]), encoders)

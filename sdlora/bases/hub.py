@@ -24,5 +24,7 @@ def _download(hub_id: str, revision: str | None, variant: str | None) -> Path:
         return Path(DiffusionPipeline.download(hub_id, revision=revision, variant=variant, **unwanted))
     except Exception as error:  # the hub client raises a dozen kinds, for no network, no such model, no permission
         cause = textwrap.shorten(str(error) or type(error).__name__, 120, placeholder=" …")
-        raise Error(f"The model {hub_id} could not be fetched from the hub ({cause}); without the hub, give a "
-                    "checkpoint file (.safetensors or .ckpt), a diffusers folder on this computer, or mini.") from error
+        raise Error(
+            f"The model {hub_id} could not be fetched from the hub ({cause}); without the hub, give a "
+            "checkpoint file (.safetensors or .ckpt), a diffusers folder on this computer, or mini."
+        ) from error

@@ -35,12 +35,15 @@ def load_base(
     location = MINI if name == "mini" else Path(path).expanduser()
     if location.is_file():
         if location.suffix.lower() not in CHECKPOINT_SUFFIXES:
-            raise Error(f"{name} is no checkpoint that sdlora reads; it should end in {' or '.join(CHECKPOINT_SUFFIXES)}.")
+            endings = " or ".join(CHECKPOINT_SUFFIXES)
+            raise Error(f"{name} is not a checkpoint that sdlora reads: its name should end in {endings}.")
         return load_single_file(location, name, dtype, device, asked)
     if not location.is_dir():
         if location.suffix.lower() in CHECKPOINT_SUFFIXES or not _HUB_ID.fullmatch(name):
-            raise Error(f"There is no model at {name}; give mini, a diffusers folder, a .safetensors or .ckpt file, "
-                        "or a hub id such as stable-diffusion-v1-5/stable-diffusion-v1-5.")
+            raise Error(
+                f"There is no model at {name}; give mini, a diffusers folder, a .safetensors or .ckpt file, "
+                "or a hub id such as stable-diffusion-v1-5/stable-diffusion-v1-5."
+            )
         location = download(name, revision)
     base = load_folder(location, name, dtype).to(device)
     if asked:

@@ -1,6 +1,6 @@
 """From a config and weights to a network, without the detour of random initialisation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -25,8 +25,8 @@ def build_text_encoder(config: Mapping[str, Any], index: int) -> nn.Module:
     return (CLIPTextModelWithProjection if index else CLIPTextModel)(CLIPTextConfig(**config))
 
 
-def empty(build: Any, *arguments: Any) -> Any:
-    """`build(*arguments)` with parameters that take no memory yet; buffers are real (CLIP's position ids are in no file)."""
+def empty(build: Callable[..., nn.Module], *arguments: object) -> Any:
+    """`build(*arguments)` with parameters that take no memory yet; buffers are real: CLIP's are in no file."""
     with init_empty_weights(include_buffers=False):
         return build(*arguments)
 

@@ -1,7 +1,7 @@
 """The original (LDM and sgm) checkpoint layout: its family, its widths, its weights under diffusers' names.
 
 The renaming is diffusers' own (`diffusers.loaders.single_file_utils`). The widths come from the tensors' shapes, so a
-narrow network loads as the full one does. Head counts are in no shape: SD 1.x has 8 heads, the others 64 channels a head.
+narrow network loads as the full one does. Head counts are in no shape: SD 1.x has 8 heads, the others 64 channels each.
 """
 
 import re
@@ -48,8 +48,9 @@ def unet_config(family: Family, shipped: Mapping[str, Any], weights: Mapping[str
     if family != "sd1":
         config["attention_head_dim"] = [max(1, width // HEAD_WIDTH) for width in widths]
     if family == "sdxl":
-        config["transformer_layers_per_block"] = [max(1, count_layers(weights, f"{block}.1.transformer_blocks."))
-                                                  for block in first_blocks]
+        config["transformer_layers_per_block"] = [
+            max(1, count_layers(weights, f"{block}.1.transformer_blocks.")) for block in first_blocks
+        ]
         config["projection_class_embeddings_input_dim"] = weights["label_emb.0.0.weight"].shape[1]
     return config
 
@@ -96,8 +97,11 @@ def text_weights(family: Family, index: int, weights: Mapping[str, Tensor]) -> W
     found = {key: tensor for key, tensor in weights.items() if key.startswith(prefix)}
     if not open_clip:
         # Some SD 1.x files leave `text_model.` out.
-        return {f"text_model.{key.removeprefix('text_model.')}": tensor
-                for key, tensor in convert_ldm_clip_checkpoint(found).items() if not key.endswith("position_ids")}
+        return {
+            f"text_model.{key.removeprefix('text_model.')}": tensor
+            for key, tensor in convert_ldm_clip_checkpoint(found).items()
+            if not key.endswith("position_ids")
+        }
     width = found[f"{prefix}positional_embedding"].shape[1]
     named = convert_open_clip_checkpoint(SimpleNamespace(config=SimpleNamespace(hidden_size=width)), found, prefix)
     if family == "sd2":

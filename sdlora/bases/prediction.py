@@ -43,8 +43,8 @@ def stated_in_file(keys: Iterable[str], metadata: Mapping[str, str]) -> Predicti
 def probe(base: Base) -> Prediction:
     """Look at one step: give the UNet pure noise at the last timestep, and correlate its answer with that noise.
 
-    There the signal's share is 7 % (ᾱ = 0.0047), so noise is all that an epsilon UNet can answer: correlation near 1. The
-    velocity √ᾱ·ε − √(1−ᾱ)·x₀ is mostly the (negative) picture that the UNet guesses: correlation near 0. Half is the border.
+    There the picture's share is 7 % (ᾱ = 0.0047), so an epsilon UNet can only give the noise back: correlation near 1.
+    The velocity √ᾱ·ε − √(1−ᾱ)·x₀ is mostly the guessed picture, negative: correlation near 0. Half is the border.
     Limits: it says nothing of a zero terminal SNR, and an untrained UNet answers like one that predicts v.
     """
     generator = torch.Generator().manual_seed(PROBE_SEED)
@@ -59,7 +59,7 @@ def probe(base: Base) -> Prediction:
 
 
 def _empty_prompt(base: Base) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The prompt "" as the UNet takes it: (1, tokens, width), and for sdxl the pooled embedding and the picture's sizes."""
+    """The prompt "" as the UNet takes it: (1, tokens, width); for sdxl the pooled embedding and picture sizes too."""
     states, pooled = [], None
     for tokenizer, encoder in zip(base.tokenizers, base.text_encoders, strict=True):
         ids = tokenizer("", padding="max_length", truncation=True, return_tensors="pt").input_ids.to(base.device)

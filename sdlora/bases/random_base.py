@@ -4,18 +4,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTokenizer
 
 from sdlora.bases.base import Base, Family, vae_dtype
-from sdlora.bases.geometry import CONFIGS, family_config, geometry_of
+from sdlora.bases.geometry import family_config, geometry_of, shipped_tokenizers
 from sdlora.bases.networks import build_text_encoder, build_unet, build_vae, empty, fill
 
 # Narrow, with every layer in its place: the widths grow where the full network's do, so the module paths are the same.
 _NARROW: dict[Family, dict[str, Any]] = {
     "sd1": {"block_out_channels": [32, 64, 96, 96], "cross_attention_dim": 64},
     "sd2": {"block_out_channels": [64, 128, 192, 192], "cross_attention_dim": 64, "attention_head_dim": [1, 2, 3, 3]},
-    "sdxl": {"block_out_channels": [32, 64, 128], "cross_attention_dim": 128, "attention_head_dim": [1, 1, 2],
-             "projection_class_embeddings_input_dim": 6 * 256 + 64},
+    "sdxl": {
+        "block_out_channels": [32, 64, 128],
+        "cross_attention_dim": 128,
+        "attention_head_dim": [1, 1, 2],
+        "projection_class_embeddings_input_dim": 6 * 256 + 64,
+    },
 }
 _NARROW_VAE = {"block_out_channels": [32, 64, 96, 96]}
 _NARROW_TEXT = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 1, "projection_dim": 64}
@@ -35,8 +38,10 @@ def random_base(family: Family, seed: int = 0, narrow: bool = False, dtype: torc
     generator = torch.Generator().manual_seed(seed)
     unet = _random(empty(build_unet, config["unet"]), generator, dtype)
     vae = _random(empty(build_vae, config["vae"]), generator, vae_dtype(family, dtype))
-    encoders = [_random(empty(build_text_encoder, encoder, index), generator, dtype)
-                for index, encoder in enumerate(config["text_encoders"])]
+    encoders = [
+        _random(empty(build_text_encoder, encoder, index), generator, dtype)
+        for index, encoder in enumerate(config["text_encoders"])
+    ]
     return Base(
         path=f"random-{family}",
         family=family,
@@ -46,15 +51,17 @@ def random_base(family: Family, seed: int = 0, narrow: bool = False, dtype: torc
         unet=unet,
         vae=vae,
         text_encoders=encoders,
-        tokenizers=[CLIPTokenizer.from_pretrained(CONFIGS / "tokenizer", pad_token=pad) for pad in config["pad_tokens"]],
+        tokenizers=shipped_tokenizers(family),
         scheduler_config=config["scheduler"],
     )
 
 
 def _random(network: Any, generator: torch.Generator, dtype: torch.dtype) -> Any:
     embeddings = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
-    weights = {name: _values(name, parameter, id(parameter) in embeddings, generator, dtype)
-               for name, parameter in network.named_parameters()}
+    weights = {
+        name: _values(name, parameter, id(parameter) in embeddings, generator, dtype)
+        for name, parameter in network.named_parameters()
+    }
     fill(network, weights, dtype, "random network")
     return network
 

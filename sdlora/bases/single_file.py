@@ -1,17 +1,16 @@
-"""A base in one `.safetensors` or `.ckpt` file, the layout that A1111, ComfyUI and the original code use. No network."""
+"""A base in one `.safetensors` or `.ckpt` file, in the layout of the original code, A1111 and ComfyUI. No network."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import CLIPTokenizer
 
 from sdlora.bases import original_layout as layout
 from sdlora.bases.base import Base, Family, vae_dtype
 from sdlora.bases.checkpoint_file import read_checkpoint
 from sdlora.bases.family import family_of_checkpoint
-from sdlora.bases.geometry import CONFIGS, family_config, geometry_of
+from sdlora.bases.geometry import family_config, geometry_of, shipped_tokenizers
 from sdlora.bases.networks import build_text_encoder, build_unet, build_vae, empty, fill
 from sdlora.bases.prediction import Prediction, probe, settle, stated_in_file
 from sdlora.errors import Error
@@ -19,8 +18,10 @@ from sdlora.errors import Error
 SD2_V_SAMPLE_SIZE = 96  # SD 2.x's v-prediction models draw at 768 px, the epsilon ones at 512
 
 
-def load_single_file(file: Path, path: str, dtype: torch.dtype, device: torch.device | str, asked: Prediction | None) -> Base:
-    """Read a whole checkpoint into a `Base` on `device`. `asked` overrides what the file says of its prediction type."""
+def load_single_file(
+    file: Path, path: str, dtype: torch.dtype, device: torch.device | str, asked: Prediction | None
+) -> Base:
+    """Read a whole checkpoint into a `Base` on `device`. `asked` overrides what the file says of its prediction."""
     weights, metadata = read_checkpoint(file)
     family = family_of_checkpoint(weights, path)
     config = family_config(family)
@@ -34,7 +35,7 @@ def load_single_file(file: Path, path: str, dtype: torch.dtype, device: torch.de
         unet=unet,
         vae=_vae(config["vae"], weights, vae_dtype(family, dtype), path),
         text_encoders=_text_encoders(family, config["text_encoders"], weights, dtype, path),
-        tokenizers=[CLIPTokenizer.from_pretrained(CONFIGS / "tokenizer", pad_token=pad) for pad in config["pad_tokens"]],
+        tokenizers=shipped_tokenizers(family),
         scheduler_config=config["scheduler"],
         weights_files=[file],
     ).to(device)
@@ -54,8 +55,10 @@ def _unet(family: Family, shipped: dict[str, Any], weights: layout.Weights, dtyp
     except KeyError as error:
         raise Error(f"The UNet of {path} is not one of Stable Diffusion 1.x, 2.x or XL: {error} is missing.") from error
     if len(named) != len(own):
-        raise Error(f"The UNet of {path} is not one of Stable Diffusion 1.x, 2.x or XL: it has {len(own)} weights, "
-                    f"of which {len(named)} are known.")
+        raise Error(
+            f"The UNet of {path} is not one of Stable Diffusion 1.x, 2.x or XL: it has {len(own)} weights, "
+            f"of which {len(named)} are known."
+        )
     network = empty(build_unet, config)
     fill(network, named, dtype, f"UNet of {path}")
     return network

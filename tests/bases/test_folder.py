@@ -13,7 +13,8 @@ from tests.bases.written import narrow, write_folder, write_json
 
 
 def assert_same_networks(one, other):
-    for mine, theirs in zip((one.unet, one.vae, *one.text_encoders), (other.unet, other.vae, *other.text_encoders), strict=True):
+    networks = [(base.unet, base.vae, *base.text_encoders) for base in (one, other)]
+    for mine, theirs in zip(*networks, strict=True):
         expected, found = mine.state_dict(), theirs.state_dict()
         assert expected.keys() == found.keys()
         for key, tensor in expected.items():
@@ -70,7 +71,8 @@ def test_old_vae_attention_names(sd1, folder):
 
 
 def test_v_prediction_from_the_scheduler_and_overridden(sd1, folder):
-    write_json(folder / "scheduler" / "scheduler_config.json", sd1.scheduler_config | {"prediction_type": "v_prediction"})
+    config = sd1.scheduler_config | {"prediction_type": "v_prediction"}
+    write_json(folder / "scheduler" / "scheduler_config.json", config)
     base = load_base(folder)
     assert base.prediction_type == base.scheduler_config["prediction_type"] == "v_prediction"
     assert "scheduler" in base.prediction_reason
@@ -79,8 +81,16 @@ def test_v_prediction_from_the_scheduler_and_overridden(sd1, folder):
     assert "asked" in asked.prediction_reason
 
 
-@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "vae/diffusion_pytorch_model.safetensors",
-                                  "text_encoder/model.safetensors", "scheduler/scheduler_config.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model_index.json",
+        "unet/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+        "scheduler/scheduler_config.json",
+    ],
+)
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(Error) as error:
@@ -126,4 +136,10 @@ def test_other_models_are_refused_by_name(folder, tmp_path):
     refiner = index | {"text_encoder": [None, None], "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]}
     write_json(folder / "model_index.json", refiner)
     with pytest.raises(Error, match="refiner"):
+        load_base(folder)
+
+
+def test_a_third_prediction_type_is_refused(sd1, folder):
+    write_json(folder / "scheduler" / "scheduler_config.json", sd1.scheduler_config | {"prediction_type": "sample"})
+    with pytest.raises(Error, match="'sample'"):
         load_base(folder)

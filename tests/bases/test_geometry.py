@@ -37,7 +37,8 @@ def test_published_widths_have_a_name(family, geometry):
 
 @pytest.mark.parametrize(("family", "millions"), [("sd1", 859.5), ("sd2", 865.9), ("sdxl", 2567.5)])
 def test_published_unet_sizes(family, millions):
-    parameters = sum(p.numel() for path, m in meta_modules(family).items() if path.startswith("unet.") for p in m.parameters())
+    unet = [module for path, module in meta_modules(family).items() if path.startswith("unet.")]
+    parameters = sum(parameter.numel() for module in unet for parameter in module.parameters())
     assert parameters / 1e6 == pytest.approx(millions, abs=0.1)
 
 

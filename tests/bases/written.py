@@ -1,6 +1,6 @@
 """Writes a base as other programs do: a diffusers folder, or one checkpoint in the original (LDM, sgm) layout.
 
-The renaming is written from the other side than diffusers' converter, which sdlora reads with, so the two check each other.
+The renaming is written from the other side than diffusers' converter, which sdlora reads with: they check each other.
 """
 
 import json
@@ -73,7 +73,9 @@ def write_json(file: Path, content: dict[str, object]) -> None:
     file.write_text(json.dumps(content), encoding="utf-8")
 
 
-def write_single_file(base: Base, file: Path, extra: Weights | None = None, metadata: dict[str, str] | None = None) -> Path:
+def write_single_file(
+    base: Base, file: Path, extra: Weights | None = None, metadata: dict[str, str] | None = None
+) -> Path:
     """One checkpoint in the original layout, `.safetensors` or `.ckpt` by the name's end."""
     weights = {key: tensor.contiguous().clone() for key, tensor in (original_weights(base) | (extra or {})).items()}
     if file.suffix == ".ckpt":
@@ -171,8 +173,11 @@ def _resblock(key: str) -> str:
 def _last_open_clip_layer(weights: Weights) -> Weights:
     """SD 2.x files hold OpenCLIP's 24th layer and its projection too, which the model does not use."""
     found = _open_clip(weights)
-    last = {key.replace("resblocks.22.", "resblocks.23."): torch.full_like(t, 9.0) for key, t in found.items()
-            if "resblocks.22." in key}
+    last = {
+        key.replace("resblocks.22.", "resblocks.23."): torch.full_like(t, 9.0)
+        for key, t in found.items()
+        if "resblocks.22." in key
+    }
     return last | {"text_projection": torch.ones(64, 64)}
 
 
