@@ -14,8 +14,7 @@ def test_no_such_model_names_the_ways_there_are(name):
         assert way in str(error.value)
 
 
-def test_a_hub_model_out_of_reach_names_the_other_ways(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_a_hub_model_that_is_not_there_or_out_of_reach_names_the_other_ways():
     with pytest.raises(Error) as error:
         load_base("nobody-here/no-such-model-at-all")
     for way in ("nobody-here/no-such-model-at-all", ".safetensors", "folder", "mini"):
