@@ -62,7 +62,7 @@ def tokenizer(work: Path) -> None:
 @work_option
 @base_option
 @seed_option
-@click.option("--steps", default=12000, show_default=True)
+@click.option("--steps", default=6000, show_default=True)
 @click.option("--rate", default=8e-4, show_default=True, help="Peak learning rate.")
 def vae(work: Path, base: Path, seed: int, steps: int, rate: float) -> None:
     """Train the VAE on all icons; the result is a base without UNet, WORK/base."""

@@ -57,7 +57,8 @@ def write_config(file: Path, target: Path) -> None:
     config.pop("_name_or_path", None)
     if "dtype" in config:
         config["dtype"] = str(torch.float32).removeprefix("torch.")  # else transformers alone would load in fp16
-    write_text(target, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    indent = None if file.name == "tokenizer.json" else 2  # one line is half the size
+    write_text(target, json.dumps(config, indent=indent, ensure_ascii=False) + "\n")
 
 
 def model_index() -> dict[str, Any]:
