@@ -42,7 +42,9 @@ def sgm_name(path: str, blocks_with_attention: set[str]) -> str:
     """
     if path in ALONE:
         return ALONE[path]
-    match = re.match(r"(down|up|mid)_blocks?\.(?:(\d)\.)?(resnets|attentions|downsamplers|upsamplers)\.(\d)\.?(.*)", path)
+    match = re.match(
+        r"(down|up|mid)_blocks?\.(?:(\d)\.)?(resnets|attentions|downsamplers|upsamplers)\.(\d)\.?(.*)", path
+    )
     if match is None:
         raise ValueError(path)
     side, level, kind, at, rest = match.groups()
@@ -53,8 +55,9 @@ def sgm_name(path: str, blocks_with_attention: set[str]) -> str:
         part = {"resnets": 2 * int(at), "attentions": 1}[kind]
         return f"middle_block.{part}.{rest}"
     if side == "down":
-        slot = 3 * int(level) + (3 if kind == "downsamplers" else int(at) + 1)
-        return f"input_blocks.{slot}.{'0.op' if kind == 'downsamplers' else f'{int(kind == "attentions")}.{rest}'}"
+        if kind == "downsamplers":
+            return f"input_blocks.{3 * int(level) + 3}.0.op"
+        return f"input_blocks.{3 * int(level) + int(at) + 1}.{int(kind == 'attentions')}.{rest}"
     if kind == "upsamplers":
         part = 2 if f"up_blocks.{level}" in blocks_with_attention else 1
         return f"output_blocks.{3 * int(level) + 2}.{part}.{rest}"

@@ -49,9 +49,11 @@ class TrainConfig(BaseModel):
     images: str = Field(description="folder of training images with captions, or sample:NAME")
     base: str = Field("mini", description="mini, a hub id, a diffusers folder or a checkpoint file")
     preset: str = Field("style", description="style, character, or a TOML file with settings")
-    trigger: str | None = Field(None, description="words that call the adapter up; put in front of captions without them")
+    trigger: str | None = Field(
+        None, description="words that call the adapter up; put in front of captions without them"
+    )
     holdout: str | None = Field(
-        None, description="folder of held-out images; unset: a `holdout` folder beside the images, else 10 %% of them"
+        None, description="folder of held-out images; unset: a `holdout` folder beside the images, else 10 % of them"
     )
     workspace: str = Field("workspace", description="folder for runs, adapters and outputs")
     seed: int = Field(0, ge=0, description="all randomness follows from it")

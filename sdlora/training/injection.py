@@ -12,9 +12,7 @@ from .randomness import generator
 Layers = dict[str, LoRALayer]
 
 
-def inject(
-    base: Base, paths: Sequence[str], *, rank: int, alpha: float, dropout: float = 0.0, seed: int = 0
-) -> Layers:
+def inject(base: Base, paths: Sequence[str], *, rank: int, alpha: float, dropout: float = 0.0, seed: int = 0) -> Layers:
     """Replace the modules at `paths` by trainable low-rank layers around them; returns these by module path.
 
     The first forward equals the base's bit for bit. A layer's random start follows from the seed and its path alone.

@@ -1,6 +1,7 @@
 """Trainable low-rank layers that stand in for frozen ones."""
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from ..adapters.updates import LoRA
 
 
-class LoRALayer(nn.Module):
+class LoRALayer(nn.Module, ABC):
     """A frozen layer plus a trainable low-rank update, (alpha / rank) · up(down(x)), kept in fp32.
 
     `down` starts at random (Kaiming-uniform, as in the paper's code), `up` at zero: at first the layer is the frozen one,
@@ -28,12 +29,13 @@ class LoRALayer(nn.Module):
         self.down = nn.Parameter(start.to(device))
         self.up = nn.Parameter(torch.zeros(up, device=device))
 
+    @abstractmethod
     def _shapes(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Shapes of down and up."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _update(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What is added to the frozen layer's output."""
 
     def forward(self, x: Tensor, *args: object, **kwargs: object) -> Tensor:
         return self.base(x, *args, **kwargs) + self._update(F.dropout(x, self.dropout, self.training))

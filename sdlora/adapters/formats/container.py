@@ -29,7 +29,9 @@ def read_container(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         tensors = safetensors.torch.load_file(path)
     except (SafetensorError, OSError, ValueError) as problem:
-        raise Error(f"{path} can't be read as safetensors ({problem}): it may be cut off; download or save it again") from None
+        raise Error(
+            f"{path} can't be read as safetensors ({problem}): it may be cut off; download or save it again"
+        ) from None
     return tensors, header.get("__metadata__", {})
 
 

@@ -1,0 +1,77 @@
+"""Everything a run needs to go on, in one safetensors file: adapter, optimiser, schedule, step. No pickle."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ..errors import Error
+from ..files import write_atomically
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`weights` maps `{module path}.down|up` to fp32 tensors; `states` maps a part (optimizer, schedule) to its state dict."""
+
+    step: int
+    weights: dict[str, Tensor]
+    states: dict[str, dict[str, Any]]
+
+    def save(self, folder: Path) -> Path:
+        """Write `step-NNNNNN.safetensors` atomically."""
+        tensors: dict[str, Tensor] = {f"weights/{k}": _stored(v) for k, v in self.weights.items()}
+        plain = {"step": self.step, "states": _taken_apart(self.states, "states", tensors)}
+        target = folder / f"step-{self.step:06d}.safetensors"
+        header = {"sdlora": json.dumps(plain)}
+        write_atomically(target, lambda path: safetensors.torch.save_file(tensors, path, metadata=header))
+        return target
+
+    @staticmethod
+    def load(path: Path) -> "Checkpoint":
+        """Raises `Error` when the file is damaged."""
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                plain = json.loads(file.metadata()["sdlora"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}
+        except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
+            raise Error(
+                f"The checkpoint {path} can't be read ({problem}): delete it and resume from the one before"
+            ) from None
+        weights = {k.removeprefix("weights/"): v for k, v in tensors.items() if k.startswith("weights/")}
+        return Checkpoint(plain["step"], weights, _put_together(plain["states"], tensors))
+
+    @staticmethod
+    def newest(folder: Path) -> "Checkpoint | None":
+        """The one with the most steps, None where there is none."""
+        files = sorted(folder.glob("step-*.safetensors"))
+        return Checkpoint.load(files[-1]) if files else None
+
+
+def _taken_apart(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
+    """A nested state as JSON, its tensors moved to `tensors` and replaced by where they are."""
+    if isinstance(value, Tensor):
+        tensors[place] = _stored(value)
+        return {"tensor": place}
+    if isinstance(value, dict):
+        # keys of optimiser states are integers, which JSON would turn into strings: pairs keep them
+        return {"items": [[k, _taken_apart(v, f"{place}/{k}", tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_taken_apart(v, f"{place}/{i}", tensors) for i, v in enumerate(value)]
+    return value
+
+
+def _put_together(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if "tensor" in value:
+            return tensors[value["tensor"]]
+        return {k: _put_together(v, tensors) for k, v in value["items"]}
+    return [_put_together(v, tensors) for v in value] if isinstance(value, list) else value
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)

@@ -1,0 +1,156 @@
+"""What `auto` means: each choice by family, device and image count, with its reason.
+
+An explicit setting wins over the preset, the preset over what is computed here.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..bases import Base
+from ..data.sample import sample_facts
+from ..errors import Error
+from ..precision import fastest_dtype
+from ..resources import shipped
+from .attention import fastest_attention
+from .config import ResolvedConfig, TrainConfig, read_toml
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+ROOMY_GPU = 8 * 2**30  # bytes; below this SD 1.5 at 512 px trains with gradient checkpointing
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting that was chosen, and why."""
+
+    key: str
+    value: Any
+    reason: str
+
+
+def preset_file(preset: str, base: Base) -> Path:
+    """`configs/mini/style.toml` for the preset `style` on mini; a path to a TOML file is taken as it is."""
+    group = "mini" if base.geometry == "mini" else base.family
+    path = shipped("configs") / group / f"{preset}.toml"
+    if path.is_file():
+        return path
+    if preset.endswith(".toml"):
+        return Path(preset).expanduser()
+    known = sorted(file.stem for file in path.parent.glob("*.toml"))
+    raise Error(f"There is no preset {preset!r} for {group}: choose {' or '.join(known)}, or give a TOML file")
+
+
+def resolve(
+    config: TrainConfig, base: Base, device: torch.device, images: int, processes: int
+) -> tuple[ResolvedConfig, list[Choice]]:
+    """The config with nothing left to choose. `images` counts the training examples, repeats included."""
+    given = {k: getattr(config, k) for k in config.model_fields_set}
+    values = {k: v for k, v in given.items() if v != "auto"}
+    choices = []
+    preset = preset_file(config.preset, base)
+    source = f"preset {config.preset}" if config.preset == preset.stem else str(preset)
+    candidates = [Choice(key, value, source) for key, value in _preset_values(preset).items()]
+    sources = (
+        lambda: iter(candidates),
+        lambda: _computed(base, device),
+        lambda: _lengths(values, images, processes),
+        lambda: _attention(values, base, device),
+    )
+    for source_of in sources:
+        for choice in source_of():
+            if choice.key not in values:
+                values[choice.key] = choice.value
+                choices.append(choice)
+    return ResolvedConfig(**values), choices
+
+
+def _preset_values(path: Path) -> dict[str, Any]:
+    values = read_toml(path)
+    TrainConfig(**({"name": "preset", "images": "."} | values))  # an unknown key in a preset must not pass
+    return values
+
+
+def _computed(base: Base, device: torch.device) -> Iterator[Choice]:
+    """Everything that does not depend on the number of steps."""
+    on_cpu = device.type == "cpu"
+    yield Choice("device", str(device), "the first of CUDA, MPS and CPU that is there")
+    yield Choice("resolution", base.resolution, f"what {base.path} was trained at")
+    yield Choice("rank", 16, "enough for a style in our measurements; more only makes the file larger")
+    yield Choice("alpha", 16.0, "alpha = rank: the update is scaled by 1")
+    yield Choice("targets", ["attention", "text_attention"], "the layers that carry a style in every study")
+    yield Choice("learning_rate", 1e-4, "usual for LoRA with AdamW on full-size bases")
+    yield Choice("text_encoder_learning_rate", 5e-5, "half of the UNet's: the text encoder overfits first")
+    yield Choice("batch_size", 1 if on_cpu else 2, "fits the memory that is usual for this device")
+    yield Choice("caption_dropout", 0.05, "keeps guidance working; 5 to 10 % is usual")
+    yield Choice("flip", False, "text, faces and hands are not symmetrical")
+    half = {v: k for k, v in PRECISIONS.items()}[fastest_dtype(device)]
+    yield Choice(
+        "precision", half, "the fastest for the frozen base on this device, measured" if on_cpu else "fastest here"
+    )
+    yield _checkpointing(device)
+
+
+def _attention(values: dict[str, Any], base: Base, device: torch.device) -> Iterator[Choice]:
+    """Measured in the precision, batch and size that were chosen; not at all where the kernel was given."""
+    if "attention" not in values:
+        side, dtype = values["resolution"] // base.vae_factor, PRECISIONS[values["precision"]]
+        name, reason = fastest_attention(base.unet, values["batch_size"], side, dtype, device)
+        yield Choice("attention", name, reason)
+
+
+def _checkpointing(device: torch.device) -> Choice:
+    if device.type != "cuda":
+        return Choice("gradient_checkpointing", False, "memory is not short on this device")
+    small = torch.cuda.get_device_properties(device).total_memory < ROOMY_GPU
+    return Choice(
+        "gradient_checkpointing", small, "the GPU has less than 8 GB" if small else "the GPU has 8 GB or more"
+    )
+
+
+def _lengths(values: dict[str, Any], images: int, processes: int) -> Iterator[Choice]:
+    """Steps, and the intervals that follow from them."""
+    batch = values["batch_size"] * values.get("gradient_accumulation", 1) * processes
+    per_epoch = images / batch
+    if (epochs := values.get("epochs")) and "steps" not in values:
+        steps = max(1, math.ceil(epochs * per_epoch))
+        yield Choice("steps", steps, f"{epochs:g} epochs × {images} images ÷ {batch} a step")
+    elif "steps" in values:
+        steps = values["steps"]
+    else:
+        steps = min(max(round(80 * per_epoch), 400), 3000)
+        yield Choice("steps", steps, f"80 epochs of {images} images ÷ {batch} a step, between 400 and 3,000")
+    yield Choice("warmup", min(100, steps // 20), "a twentieth of the steps, 100 at the most")
+    quarter = max(1, math.ceil(steps / 4))
+    for key, what in (
+        ("checkpoint_every", "checkpoints"),
+        ("validate_every", "measurements"),
+        ("sample_every", "samples"),
+    ):
+        yield Choice(key, quarter, f"four {what} in a run")
+
+
+def arithmetic(config: ResolvedConfig, images: int, repeats: int, processes: int) -> str:
+    """The run's length spelled out."""
+    batch = config.batch_size * config.gradient_accumulation * processes
+    parts = [f"batch {config.batch_size}"]
+    parts += [f"accumulation {config.gradient_accumulation}"] if config.gradient_accumulation > 1 else []
+    parts += [f"{processes} processes"] if processes > 1 else []
+    counted = f"{images} images" + (f" ({repeats} with repeats)" if repeats != images else "")
+    return (
+        f"{counted}, {' × '.join(parts)} = {batch} a step; {config.steps} steps × {batch} = "
+        f"{config.steps * batch} examples = {config.steps * batch / repeats:.1f} epochs"
+    )
+
+
+def with_sample_facts(config: TrainConfig) -> TrainConfig:
+    """For `sample:NAME`, its trigger and the preset of its kind, where these were not given."""
+    sample = sample_facts(config.images)
+    if sample is None:
+        return config
+    facts = {"trigger": sample.trigger, "preset": sample.kind}
+    missing = {k: v for k, v in facts.items() if k not in config.model_fields_set}
+    return config.model_copy(update=missing)

@@ -1,0 +1,43 @@
+"""What a trained adapter's file says of its training."""
+
+import time
+from pathlib import Path
+
+from ..adapters.formats.metadata import TrainingFacts, describe
+from ..bases import Base
+from ..version import VERSION
+from .config import ResolvedConfig
+from .material import Material
+
+
+def file_metadata(
+    config: ResolvedConfig, base: Base, material: Material, name: str, steps: int, examples_per_step: int
+) -> dict[str, str]:
+    """Metadata entries. Folders and the base go in by their last name only: paths and user names stay here."""
+    facts = TrainingFacts(
+        name=name,
+        family=base.family,
+        prediction_type=base.prediction_type,
+        base_name=Path(base.path).name,
+        base_hash=base.model_hash,
+        resolution=config.resolution,
+        rank=config.rank,
+        alpha=config.effective_alpha,
+        targets=config.targets,
+        steps=steps,
+        epochs=steps * examples_per_step / material.repeated,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        gradient_accumulation=config.gradient_accumulation,
+        learning_rate=config.learning_rate,
+        text_encoder_learning_rate=config.text_encoder_learning_rate,
+        optimizer="torch.optim.AdamW",
+        schedule=config.schedule,
+        precision=config.precision,
+        started_at=time.time(),
+        trigger=config.trigger,
+        version=VERSION,
+        folders=material.folders(),
+        tags=material.tags(),
+    )
+    return describe(facts)

@@ -1,0 +1,77 @@
+"""The denoising loss: noise a latent, ask for what was added, compare."""
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor
+
+from ..bases import Base
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """ᾱ(t) of a base (steps,), fp32, and what its UNet predicts.
+
+    x_t = √ᾱ · x₀ + √(1 − ᾱ) · ε (Ho et al., 2020, arXiv:2006.11239); v = √ᾱ · ε − √(1 − ᾱ) · x₀ (Salimans & Ho, 2022,
+    arXiv:2202.00512).
+    """
+
+    alphas: Tensor
+    prediction_type: str
+
+    @staticmethod
+    def of(base: Base) -> "NoiseSchedule":
+        schedule = DDPMScheduler.from_config(base.scheduler_config)
+        return NoiseSchedule(schedule.alphas_cumprod.float(), base.prediction_type)
+
+    def timesteps(self, positions: Tensor) -> Tensor:
+        """Positions in [0, 1) -> timesteps."""
+        return (positions * len(self.alphas)).long().clamp(max=len(self.alphas) - 1)
+
+    def noisy(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Latents (n, channels, h, w) at their timesteps (n,)."""
+        signal, sigma = self._factors(timesteps)
+        return signal * latents + sigma * noise
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the UNet should answer."""
+        if self.prediction_type == "epsilon":
+            return noise
+        signal, sigma = self._factors(timesteps)
+        return signal * noise - sigma * latents
+
+    def min_snr_weight(self, timesteps: Tensor, gamma: float) -> Tensor:
+        """Weight of each example's error, min(SNR, γ) / SNR for ε and min(SNR, γ) / (SNR + 1) for v.
+
+        Hang et al., 2023, arXiv:2303.09556.
+        """
+        alpha = self.alphas[timesteps]
+        snr = alpha / (1 - alpha)
+        return snr.clamp(max=gamma) / (snr if self.prediction_type == "epsilon" else snr + 1)
+
+    def _factors(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        alpha = self.alphas[timesteps].view(-1, 1, 1, 1)
+        return alpha.sqrt(), (1 - alpha).sqrt()
+
+
+def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each example, (n, channels, h, w) -> (n,), in fp32."""
+    return (prediction.float() - target.float()).square().mean(dim=(1, 2, 3))
+
+
+class Denoiser(torch.nn.Module):
+    """The UNet with, where it trains, the text encoder before it: one module, so that one wrapper covers both."""
+
+    def __init__(self, base: Base) -> None:
+        super().__init__()
+        self.unet = base.unet
+        self.text_encoder = base.text_encoders[0]
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, prompts: Tensor) -> Tensor:
+        """noisy (n, channels, h, w), timesteps (n,), prompts as token ids (n, length) or already encoded
+        (n, length, width) -> the prediction (n, channels, h, w) in the base's dtype."""
+        dtype = self.unet.dtype
+        context = prompts if prompts.is_floating_point() else self.text_encoder(prompts).last_hidden_state
+        entry = noisy.to(dtype).contiguous(memory_format=torch.channels_last)
+        return self.unet(entry, timesteps, context.to(dtype)).sample
