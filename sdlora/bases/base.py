@@ -16,7 +16,7 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 PREDICTION_TYPES: tuple[PredictionType, ...] = get_args(PredictionType)
 
 
-@dataclass
+@dataclass(eq=False)
 class Base:
     """A frozen Stable Diffusion: UNet, text encoder(s), VAE, tokenizer(s), noise schedule.
 
@@ -47,7 +47,8 @@ class Base:
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.unet.dtype
+        """The UNet's precision; asked of a norm, since any other layer may be wrapped by a trainable one in fp32."""
+        return self.unet.conv_norm_out.weight.dtype
 
     @property
     def device(self) -> torch.device:

@@ -1,0 +1,219 @@
+"""The `sdlora` command: one thin function a command. Nothing heavy is imported before a command runs."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .errors import Error
+from .version import VERSION
+
+WORKSPACE = click.option(
+    "--workspace", default="workspace", show_default=True, help="Folder for runs, adapters and outputs."
+)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, all else on stderr.")
+BASE = click.option(
+    "--base", default="mini", show_default=True, help="mini, a hub id, a diffusers folder or a checkpoint file."
+)
+DEVICE = click.option("--device", default="auto", show_default=True, help="cuda, cuda:1, mps or cpu.")
+PREDICTION = click.option(
+    "--prediction-type", type=click.Choice(["epsilon", "v_prediction"]), help="What the base predicts; else found out."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(VERSION, prog_name="sdlora")
+def cli() -> None:
+    """Train a Stable Diffusion style from a folder of images, mix styles with sliders, share one file."""
+
+
+class SchemaCommand(click.Command):
+    """A command with an option for every field of `TrainConfig`, made only when the command itself is used."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        from .training.options import schema_options
+
+        own = super().get_params(ctx)
+        return [*own[:-1], *schema_options(), own[-1]]
+
+
+@cli.command(cls=SchemaCommand)
+@click.argument("config", required=False, type=click.Path(dir_okay=False))
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="",
+    metavar="[RUN]",
+    help="Go on with a run (a folder or a name under runs/); bare: the newest unfinished run of --name.",
+)
+@AS_JSON
+def train(config: str | None, resume: str | None, as_json: bool, **settings: Any) -> None:
+    """Train an adapter from a folder of images, with settings from CONFIG.toml and flags (flags win)."""
+    _speak_softly()
+    from .training.config import TrainConfig, read_toml
+    from .training.run import train as run_training
+    from .training.run_folder import RunFolder
+
+    values = read_toml(Path(config)) if config else {}
+    values |= {key: value for key, value in settings.items() if value not in (None, ())}
+    resuming: bool | str = resume if resume else resume is not None
+    if resuming:
+        old = RunFolder.to_resume(resuming, values.get("name", ""), Path(values.get("workspace", "workspace")))
+        values = (old.config().model_dump(exclude_none=True) if old else {}) | values
+    run = run_training(TrainConfig(**values), resume=resuming)
+    if as_json:
+        _print_json(vars(run))
+    elif run.state == "finished":
+        click.echo(run.adapter_path)
+
+
+@cli.command()
+@click.argument("prompt")
+@click.option("--adapter", "adapters", multiple=True, metavar="FILE_OR_NAME[:WEIGHT]", help="May be given repeatedly.")
+@BASE
+@click.option("--negative", default="", help="What should not be in the picture.")
+@click.option("--seed", type=int, help="Same seed, same picture; unset: a random one.")
+@click.option("--steps", type=int, help="Sampling steps.")
+@click.option("--guidance", type=float, help="Guidance scale.")
+@click.option("--sampler", help="Euler, Euler a, DPM++ 2M, DPM++ 2M Karras, Heun, UniPC or DDIM.")
+@click.option("--size", help="Side, or WIDTHxHEIGHT, in pixels.")
+@click.option("--count", type=int, default=1, show_default=True, help="Pictures; each has the next seed.")
+@click.option("--out", type=click.Path(path_type=Path), help="A file, or a folder; unset: outputs/ of the workspace.")
+@DEVICE
+@PREDICTION
+@WORKSPACE
+@AS_JSON
+def generate(prompt: str, adapters: tuple[str, ...], out: Path | None, as_json: bool, **settings: Any) -> None:
+    """Draw PROMPT with any number of adapters."""
+    _speak_softly()
+    from .mixing.command import generate_files
+
+    paths, pictures = generate_files(prompt, adapters, out, **settings)
+    if as_json:
+        _print_json([
+            {"path": path, "seed": picture.parameters.seed, "parameters": str(picture.parameters)}
+            for path, picture in zip(paths, pictures, strict=True)
+        ])
+    else:
+        click.echo("\n".join(str(path) for path in paths))
+
+
+@cli.command()
+@click.argument("adapter")
+@click.option("--images", required=True, help="Folder of images that were not trained on, or sample:NAME.")
+@BASE
+@click.option("--weight", type=float, default=1.0, show_default=True, help="Weight of the adapter.")
+@click.option("--trigger", help="Put in front of captions that lack it; unset: captions as they are.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True)
+@DEVICE
+@PREDICTION
+@WORKSPACE
+@AS_JSON
+def evaluate(adapter: str, as_json: bool, workspace: str, **settings: Any) -> None:
+    """The denoising loss with ADAPTER against the base's own, on images that were not trained on."""
+    _speak_softly()
+    from .mixing.library import find
+    from .training.evaluate import evaluate as measure
+
+    result = measure(find(adapter, Path(workspace) / "adapters"), **settings)
+    if as_json:
+        _print_json(result.as_dict())
+    else:
+        click.echo(result.table())
+
+
+@cli.command()
+@click.option("--quick", is_flag=True, help="A few steps only: does everything work?")
+@click.option("--again", is_flag=True, help="Train anew even where the demo's adapters are there.")
+@WORKSPACE
+def demo(quick: bool, again: bool, workspace: str) -> None:
+    """Train two styles on the embedded mini base, then show and mix them. Needs no download and no GPU."""
+    _speak_softly()
+    from .demo import run_demo
+
+    run_demo(Path(workspace), quick=quick, again=again)
+
+
+@cli.command()
+@WORKSPACE
+@AS_JSON
+def check(workspace: str, as_json: bool) -> None:
+    """Print device, memory, precision, versions and bases found, with a remedy for what is wrong."""
+    _speak_softly()
+    from rich.console import Console
+
+    from .check import collect, render
+
+    report = collect(Path(workspace))
+    if as_json:
+        click.echo(report.json())
+    else:
+        render(report, Console())
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others need a password.")
+@click.option("--port", type=int, default=7860, show_default=True, help="The next free one is taken if it is not.")
+@click.option("--share", is_flag=True, help="Also reachable from the internet through Gradio's tunnel.")
+@click.option("--password", help="Asked for in the browser; made up and printed where one is needed.")
+@click.option("--open/--no-open", "open_browser", default=False, help="Open the page in the browser.")
+@WORKSPACE
+def ui(workspace: str, **settings: Any) -> None:
+    """Open the web UI: mix adapters with sliders, in a browser."""
+    _speak_softly()
+    try:
+        from ui import launch
+    except ModuleNotFoundError as problem:
+        if problem.name != "gradio":
+            raise
+        raise Error("The web UI needs Gradio: install it with  pip install 'sdlora[ui]'") from None
+    launch(Path(workspace), **settings)
+
+
+def _speak_softly() -> None:
+    """Keep libraries from talking over our own sentences."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+
+def _print_json(value: Any) -> None:
+    def plain(item: Any) -> Any:
+        return dict(item) if isinstance(item, Mapping) else str(item)
+
+    click.echo(json.dumps(value, default=plain, ensure_ascii=False, indent=2))
+
+
+def main() -> None:
+    """Run a command; a user's mistake is one sentence on stderr and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")  # Windows consoles default to a code page
+    try:
+        cli.main(standalone_mode=False)
+    except Error as problem:
+        _fail(str(problem))
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(problem.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except OSError as problem:
+        if problem.filename is None:
+            raise
+        _fail(f"{problem.filename}: {problem.strerror}")
+
+
+def _fail(sentence: str) -> None:
+    click.echo(f"sdlora: {sentence}", err=True)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
