@@ -23,9 +23,6 @@ class Batch:
     timesteps: Tensor
     prompts: Tensor
 
-    def to(self, device: torch.device) -> "Batch":
-        return Batch(*(t.to(device, non_blocking=True) for t in vars(self).values()))
-
 
 class Prompts:
     """Captions as the UNet's input: encoded once where the text encoder is frozen, else as token ids."""
@@ -61,7 +58,7 @@ class Batches:
         self._captions = [example.caption for example in examples]
         self._latents, self._prompts, self._schedule = latents, prompts, schedule
         self._seed, self._dropout = seed, caption_dropout
-        # one optimiser step covers the whole schedule where it has the examples to do so, else several steps together do
+        # one optimiser step covers the whole schedule where it has the examples to do so, else several together do
         self._strata = max(global_batch, STRATA)
 
     @property

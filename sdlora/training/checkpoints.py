@@ -1,6 +1,7 @@
 """Everything a run needs to go on, in one safetensors file: adapter, optimiser, schedule, step. No pickle."""
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from ..files import write_atomically
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`weights` maps `{module path}.down|up` to fp32 tensors; `states` maps a part (optimizer, schedule) to its state dict."""
+    """`weights` maps `{module path}.down|up` to fp32 tensors, `states` each part (optimizer, …) to its state dict."""
 
     step: int
-    weights: dict[str, Tensor]
+    weights: Mapping[str, Tensor]
     states: dict[str, dict[str, Any]]
 
     def save(self, folder: Path) -> Path:
@@ -48,8 +49,21 @@ class Checkpoint:
     @staticmethod
     def newest(folder: Path) -> "Checkpoint | None":
         """The one with the most steps, None where there is none."""
-        files = sorted(folder.glob("step-*.safetensors"))
-        return Checkpoint.load(files[-1]) if files else None
+        files = {_step_of(file): file for file in _files(folder)}
+        return Checkpoint.load(files[max(files)]) if files else None
+
+    @staticmethod
+    def newest_step(folder: Path) -> int | None:
+        """How far the newest one goes, None where there is none."""
+        return max(map(_step_of, _files(folder)), default=None)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return folder.glob("step-[0-9]*.safetensors")
+
+
+def _step_of(file: Path) -> int:
+    return int(file.stem.removeprefix("step-"))
 
 
 def _taken_apart(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:

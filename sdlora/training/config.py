@@ -1,5 +1,6 @@
 """`TrainConfig`: the one schema behind the TOML files, the command line, the UI's form and the docs."""
 
+import os
 import re
 import tomllib
 from difflib import get_close_matches
@@ -19,9 +20,10 @@ RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for 
 def _safe_name(name: Any) -> Any:
     """A name becomes a folder and a file on any system, so it may hold nothing that one of them forbids."""
     if isinstance(name, str) and (
-        not re.fullmatch(r"[^\s./\\:*?\"<>|][^/\\:*?\"<>|\x00-\x1f]{0,99}", name)
+        not re.fullmatch(r"[^/\\:*?\"<>|\x00-\x1f]{1,100}", name)
+        or name.startswith((" ", "."))
         or name.endswith((" ", "."))
-        or name.split(".")[0].lower() in RESERVED
+        or name.split(".")[0].strip().lower() in RESERVED
     ):
         raise ValueError("it becomes a file's name: use letters, digits, spaces, - and _")
     return name
@@ -29,12 +31,23 @@ def _safe_name(name: Any) -> Any:
 
 def _listed(value: Any) -> Any:
     """A command line gives one string where a TOML file gives a list."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) and value != "auto" else value
+    if isinstance(value, str) and value != "auto":
+        return [part for part in map(str.strip, value.split(",")) if part]
+    return value
+
+
+def _as_text(value: Any) -> Any:
+    """A caller in Python may give a `Path`; the TOML file needs text."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 Name = Annotated[str, BeforeValidator(_safe_name)]
+Place = Annotated[str, BeforeValidator(_as_text)]
 Targets = Annotated[list[str], BeforeValidator(_listed)]
 Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class TrainConfig(BaseModel):
@@ -46,41 +59,43 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
     name: Name = Field(description="name of the adapter: its file, its run folder, its tag in prompts")
-    images: str = Field(description="folder of training images with captions, or sample:NAME")
-    base: str = Field("mini", description="mini, a hub id, a diffusers folder or a checkpoint file")
-    preset: str = Field("style", description="style, character, or a TOML file with settings")
+    images: Place = Field(description="folder of training images with captions, or sample:NAME")
+    base: Place = Field("mini", description="mini, a hub id, a diffusers folder or a checkpoint file")
+    preset: Place = Field("style", description="style, character, or a TOML file with settings")
     trigger: str | None = Field(
         None, description="words that call the adapter up; put in front of captions without them"
     )
-    holdout: str | None = Field(
+    holdout: Place | None = Field(
         None, description="folder of held-out images; unset: a `holdout` folder beside the images, else 10 % of them"
     )
-    workspace: str = Field("workspace", description="folder for runs, adapters and outputs")
+    workspace: Place = Field("workspace", description="folder for runs, adapters and outputs")
     seed: int = Field(0, ge=0, description="all randomness follows from it")
 
     steps: Positive | Auto = Field("auto", description="optimiser steps")
-    epochs: float | None = Field(None, gt=0, description="passes over the images, instead of steps")
+    epochs: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="passes over the images, instead of steps"
+    )
     batch_size: Positive | Auto = Field("auto", description="images per forward pass and process")
     gradient_accumulation: Positive = Field(1, description="forward passes per optimiser step")
     resolution: Positive | Auto = Field("auto", description="side of the training images in pixels")
     flip: bool | Auto = Field("auto", description="mirror half of the images")
-    caption_dropout: float | Auto = Field("auto", description="share of examples trained without their caption")
+    caption_dropout: Share | Auto = Field("auto", description="share of examples trained without their caption")
 
     targets: Targets | Auto = Field(
         "auto", description=f"what is adapted: {', '.join(TARGETS)}, or module-path prefixes (comma-separated)"
     )
     rank: Positive | Auto = Field("auto", description="rank of the updates")
-    alpha: float | Auto = Field("auto", description="updates are scaled by alpha / rank")
+    alpha: Scale | Auto = Field("auto", description="updates are scaled by alpha / rank")
     rank_stabilised: bool = Field(False, description="scale by alpha / sqrt(rank) instead (arXiv:2312.03732)")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the updates while training")
 
-    learning_rate: float | Auto = Field("auto", description="peak learning rate")
-    text_encoder_learning_rate: float | Auto = Field("auto", description="peak learning rate of the text encoder")
+    learning_rate: Rate | Auto = Field("auto", description="peak learning rate")
+    text_encoder_learning_rate: Rate | Auto = Field("auto", description="peak learning rate of the text encoder")
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after the warm-up")
     warmup: Annotated[int, Field(ge=0)] | Auto = Field("auto", description="steps in which the learning rate rises")
-    weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
-    min_snr_gamma: float | None = Field(None, gt=0, description="min-SNR weighting (arXiv:2303.09556); 5 is usual")
+    weight_decay: Rate = Field(0.01, description="AdamW's weight decay")
+    max_grad_norm: Scale = Field(1.0, description="gradients are clipped to this norm")
+    min_snr_gamma: Scale | None = Field(None, description="min-SNR weighting (arXiv:2303.09556); 5 is usual")
     prediction_type: Literal["epsilon", "v_prediction"] | None = Field(
         None, description="what the base predicts, where it is not found out by itself"
     )
@@ -94,7 +109,9 @@ class TrainConfig(BaseModel):
     checkpoint_every: Positive | Auto = Field("auto", description="steps between checkpoints")
     validate_every: Positive | Auto = Field("auto", description="steps between measurements of the held-out loss")
     sample_every: Positive | Auto = Field("auto", description="steps between sample images")
-    sample_prompts: list[str] = Field(default_factory=list, description="prompts of the sample images")
+    sample_prompts: list[str] | Auto = Field(
+        "auto", description="prompts of the sample images; an empty list draws none"
+    )
     save_dtype: Literal["fp16", "bf16", "fp32"] = Field("fp16", description="of the adapter file")
 
     def __init__(self, **values: Any) -> None:
@@ -124,23 +141,24 @@ class TrainConfig(BaseModel):
 class ResolvedConfig(TrainConfig):
     """A config with nothing left to choose: what a run's `config.toml` holds and a resume uses again."""
 
-    steps: Positive  # type: ignore[assignment]
-    batch_size: Positive  # type: ignore[assignment]
-    resolution: Positive  # type: ignore[assignment]
-    flip: bool  # type: ignore[assignment]
-    caption_dropout: float  # type: ignore[assignment]
-    targets: Targets  # type: ignore[assignment]
-    rank: Positive  # type: ignore[assignment]
-    alpha: float  # type: ignore[assignment]
-    learning_rate: float  # type: ignore[assignment]
-    text_encoder_learning_rate: float  # type: ignore[assignment]
-    warmup: int  # type: ignore[assignment]
-    precision: Literal["fp32", "bf16", "fp16"]  # type: ignore[assignment]
-    attention: Literal["sdpa", "plain"]  # type: ignore[assignment]
-    gradient_checkpointing: bool  # type: ignore[assignment]
-    checkpoint_every: Positive  # type: ignore[assignment]
-    validate_every: Positive  # type: ignore[assignment]
-    sample_every: Positive  # type: ignore[assignment]
+    steps: Positive
+    batch_size: Positive
+    resolution: Positive
+    flip: bool
+    caption_dropout: Share
+    targets: Targets
+    rank: Positive
+    alpha: Scale
+    learning_rate: Rate
+    text_encoder_learning_rate: Rate
+    warmup: int
+    precision: Literal["fp32", "bf16", "fp16"]
+    attention: Literal["sdpa", "plain"]
+    gradient_checkpointing: bool
+    checkpoint_every: Positive
+    validate_every: Positive
+    sample_every: Positive
+    sample_prompts: list[str]
 
     @property
     def effective_alpha(self) -> float:

@@ -4,7 +4,7 @@ An explicit setting wins over the preset, the preset over what is computed here.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from ..precision import fastest_dtype
 from ..resources import shipped
 from .attention import fastest_attention
 from .config import ResolvedConfig, TrainConfig, read_toml
+from .material import Material
+from .previews import usual_prompts
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 ROOMY_GPU = 8 * 2**30  # bytes; below this SD 1.5 at 512 px trains with gradient checkpointing
@@ -45,36 +47,55 @@ def preset_file(preset: str, base: Base) -> Path:
 
 
 def resolve(
-    config: TrainConfig, base: Base, device: torch.device, images: int, processes: int
+    config: TrainConfig, base: Base, material: Material, device: torch.device, processes: int
 ) -> tuple[ResolvedConfig, list[Choice]]:
-    """The config with nothing left to choose. `images` counts the training examples, repeats included."""
-    given = {k: getattr(config, k) for k in config.model_fields_set}
-    values = {k: v for k, v in given.items() if v != "auto"}
-    choices = []
-    preset = preset_file(config.preset, base)
-    source = f"preset {config.preset}" if config.preset == preset.stem else str(preset)
-    candidates = [Choice(key, value, source) for key, value in _preset_values(preset).items()]
-    sources = (
-        lambda: iter(candidates),
-        lambda: _computed(base, device),
-        lambda: _lengths(values, images, processes),
-        lambda: _attention(values, base, device),
-    )
-    for source_of in sources:
-        for choice in source_of():
+    """The config with nothing left to choose.
+
+    Raises `Error` for settings that can't work together, or on this base or device.
+    """
+    values = {k: v for k in config.model_fields_set if (v := getattr(config, k)) != "auto"}
+    if "steps" in values and values.get("epochs") is not None:
+        raise Error(f"steps = {config.steps} and epochs = {config.epochs:g} are both given: give one of them")
+    choices: list[Choice] = []
+
+    def fill(found: Iterable[Choice]) -> None:
+        for choice in found:
             if choice.key not in values:
                 values[choice.key] = choice.value
                 choices.append(choice)
+
+    fill(_preset(config, base))
+    fill(_computed(values, base, device))
+    refuse_impossible(values["resolution"], values["precision"], base, device)
+    fill(_lengths(values, material.repeated, processes))
+    fill(_attention(values, base, device))
+    fill([Choice("sample_prompts", usual_prompts(material.holdout, material.train), "captions, held out if possible")])
     return ResolvedConfig(**values), choices
 
 
-def _preset_values(path: Path) -> dict[str, Any]:
-    values = read_toml(path)
-    TrainConfig(**({"name": "preset", "images": "."} | values))  # an unknown key in a preset must not pass
-    return values
+def refuse_impossible(resolution: int, precision: str, base: Base, device: torch.device) -> None:
+    """Raises `Error` for a resolution that the base's UNet can't halve, and for fp16 where its loss can't be scaled."""
+    factor = base.vae_factor * 2 ** (len(base.unet.config["block_out_channels"]) - 1)
+    if resolution % factor:
+        raise Error(f"The setting resolution = {resolution} can't be used: give a multiple of {factor}")
+    if precision == "fp16" and device.type != "cuda":
+        raise Error(f"The setting precision = fp16 needs a CUDA GPU, and this is {device}: use fp32 or bf16")
 
 
-def _computed(base: Base, device: torch.device) -> Iterator[Choice]:
+def _preset(config: TrainConfig, base: Base) -> Iterator[Choice]:
+    """What the preset says; an unknown key in it is an `Error` as it is anywhere."""
+    path = preset_file(config.preset, base)
+    source = f"preset {config.preset}" if config.preset == path.stem else str(path)
+    keys = read_toml(path)
+    own = TrainConfig.load(path, **{key: "preset" for key in ("name", "images") if key not in keys})
+    length = {"steps", "epochs"}  # given one of them, the preset's other must not override it
+    skipped = length if any(getattr(config, key) not in (None, "auto") for key in length) else set()
+    for key in keys:
+        if key not in skipped and (value := getattr(own, key)) != "auto":
+            yield Choice(key, value, source)
+
+
+def _computed(values: dict[str, Any], base: Base, device: torch.device) -> Iterator[Choice]:
     """Everything that does not depend on the number of steps."""
     on_cpu = device.type == "cpu"
     yield Choice("device", str(device), "the first of CUDA, MPS and CPU that is there")
@@ -87,10 +108,10 @@ def _computed(base: Base, device: torch.device) -> Iterator[Choice]:
     yield Choice("batch_size", 1 if on_cpu else 2, "fits the memory that is usual for this device")
     yield Choice("caption_dropout", 0.05, "keeps guidance working; 5 to 10 % is usual")
     yield Choice("flip", False, "text, faces and hands are not symmetrical")
-    half = {v: k for k, v in PRECISIONS.items()}[fastest_dtype(device)]
-    yield Choice(
-        "precision", half, "the fastest for the frozen base on this device, measured" if on_cpu else "fastest here"
-    )
+    if "precision" not in values:
+        fastest = {v: k for k, v in PRECISIONS.items()}[fastest_dtype(device)]
+        reason = "the fastest for the frozen base on this device, measured" if on_cpu else "fastest here"
+        yield Choice("precision", fastest, reason)
     yield _checkpointing(device)
 
 
@@ -112,7 +133,7 @@ def _checkpointing(device: torch.device) -> Choice:
 
 
 def _lengths(values: dict[str, Any], images: int, processes: int) -> Iterator[Choice]:
-    """Steps, and the intervals that follow from them."""
+    """Steps, and the intervals that follow from them. `images` counts repeats."""
     batch = values["batch_size"] * values.get("gradient_accumulation", 1) * processes
     per_epoch = images / batch
     if (epochs := values.get("epochs")) and "steps" not in values:

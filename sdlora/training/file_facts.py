@@ -1,6 +1,5 @@
 """What a trained adapter's file says of its training."""
 
-import time
 from pathlib import Path
 
 from ..adapters.formats.metadata import TrainingFacts, describe
@@ -8,14 +7,15 @@ from ..bases import Base
 from ..version import VERSION
 from .config import ResolvedConfig
 from .material import Material
+from .run_folder import RunFolder
 
 
 def file_metadata(
-    config: ResolvedConfig, base: Base, material: Material, name: str, steps: int, examples_per_step: int
+    config: ResolvedConfig, base: Base, material: Material, run: RunFolder, steps: int, examples: int
 ) -> dict[str, str]:
     """Metadata entries. Folders and the base go in by their last name only: paths and user names stay here."""
     facts = TrainingFacts(
-        name=name,
+        name=run.name,
         family=base.family,
         prediction_type=base.prediction_type,
         base_name=Path(base.path).name,
@@ -25,7 +25,7 @@ def file_metadata(
         alpha=config.effective_alpha,
         targets=config.targets,
         steps=steps,
-        epochs=steps * examples_per_step / material.repeated,
+        epochs=examples / material.repeated,
         seed=config.seed,
         batch_size=config.batch_size,
         gradient_accumulation=config.gradient_accumulation,
@@ -34,7 +34,7 @@ def file_metadata(
         optimizer="torch.optim.AdamW",
         schedule=config.schedule,
         precision=config.precision,
-        started_at=time.time(),
+        started_at=run.started,
         trigger=config.trigger,
         version=VERSION,
         folders=material.folders(),

@@ -19,7 +19,7 @@ Predict = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class HeldOutLoss:
-    """The unweighted loss over all draws, and its mean in each of ten equal bands of the noise schedule, low t first."""
+    """The unweighted loss over all draws, and its mean in ten equal bands of the noise schedule, low t first."""
 
     loss: float
     bands: tuple[float, ...]

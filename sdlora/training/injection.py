@@ -22,8 +22,11 @@ def inject(base: Base, paths: Sequence[str], *, rank: int, alpha: float, dropout
     layers: Layers = {}
     for path in paths:
         module = modules[path]
-        kind = LoRAConv2d if isinstance(module, nn.Conv2d) else LoRALinear
-        layers[path] = kind(module, rank, alpha, dropout, generator(seed, "start", path))
+        own = generator(seed, "start", path)
+        if isinstance(module, nn.Conv2d):
+            layers[path] = LoRAConv2d(module, rank, alpha, dropout, own)
+        elif isinstance(module, nn.Linear):
+            layers[path] = LoRALinear(module, rank, alpha, dropout, own)
         parent, attribute = places[module]
         setattr(parent, attribute, layers[path])
     return layers

@@ -13,11 +13,15 @@ from ..adapters.updates import LoRA
 class LoRALayer(nn.Module, ABC):
     """A frozen layer plus a trainable low-rank update, (alpha / rank) · up(down(x)), kept in fp32.
 
-    `down` starts at random (Kaiming-uniform, as in the paper's code), `up` at zero: at first the layer is the frozen one,
-    bit for bit.
+    `down` starts at random (Kaiming-uniform, as in the paper's code), `up` at zero: at first the layer is the frozen
+    one, bit for bit.
     """
 
-    def __init__(self, base: nn.Module, rank: int, alpha: float, dropout: float, generator: torch.Generator) -> None:
+    base: nn.Linear | nn.Conv2d
+
+    def __init__(
+        self, base: nn.Linear | nn.Conv2d, rank: int, alpha: float, dropout: float, generator: torch.Generator
+    ) -> None:
         super().__init__()
         self.base = base
         self.scale = alpha / rank
@@ -52,6 +56,8 @@ class LoRALinear(LoRALayer):
     forward: (…, in) -> (…, out). down is (rank, in), up is (out, rank).
     """
 
+    base: nn.Linear
+
     def _shapes(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         out, inputs = self.base.weight.shape
         return (rank, inputs), (out, rank)
@@ -66,6 +72,8 @@ class LoRAConv2d(LoRALayer):
 
     forward: (n, in, h, w) -> (n, out, h', w'). down is (rank, in, kh, kw), up is (out, rank, 1, 1).
     """
+
+    base: nn.Conv2d
 
     def _shapes(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         out, inputs, height, width = self.base.weight.shape

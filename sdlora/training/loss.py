@@ -48,7 +48,9 @@ class NoiseSchedule:
         """
         alpha = self.alphas[timesteps]
         snr = alpha / (1 - alpha)
-        return snr.clamp(max=gamma) / (snr if self.prediction_type == "epsilon" else snr + 1)
+        if self.prediction_type == "epsilon":
+            return (gamma / snr).clamp(max=1)  # so written, a zero terminal SNR is no 0 / 0
+        return snr.clamp(max=gamma) / (snr + 1)
 
     def _factors(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         alpha = self.alphas[timesteps].view(-1, 1, 1, 1)
@@ -67,11 +69,11 @@ class Denoiser(torch.nn.Module):
         super().__init__()
         self.unet = base.unet
         self.text_encoder = base.text_encoders[0]
+        self.dtype = base.dtype
 
     def forward(self, noisy: Tensor, timesteps: Tensor, prompts: Tensor) -> Tensor:
         """noisy (n, channels, h, w), timesteps (n,), prompts as token ids (n, length) or already encoded
         (n, length, width) -> the prediction (n, channels, h, w) in the base's dtype."""
-        dtype = self.unet.dtype
         context = prompts if prompts.is_floating_point() else self.text_encoder(prompts).last_hidden_state
-        entry = noisy.to(dtype).contiguous(memory_format=torch.channels_last)
-        return self.unet(entry, timesteps, context.to(dtype)).sample
+        entry = noisy.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        return self.unet(entry, timesteps, context.to(self.dtype)).sample

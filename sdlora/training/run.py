@@ -6,17 +6,16 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
 
 from ..bases import Base, load_base
 from ..devices import pick_device
 from ..sampling.prompts import refuse_sdxl
 from .config import ResolvedConfig, TrainConfig
-from .defaults import arithmetic, resolve, with_sample_facts
+from .defaults import arithmetic, refuse_impossible, resolve, with_sample_facts
 from .material import Material, gather
-from .previews import usual_prompts
 from .progress import Reporter
-from .run_folder import RunFolder, located, requested
+from .run_folder import PLACES, RunFolder, located
 from .trainer import TrainedRun, Trainer
 
 
@@ -27,13 +26,8 @@ def train(config: TrainConfig, *, resume: bool | str = False, quiet: bool = Fals
     uninterrupted run's bit for bit (CPU, same number of threads). Raises `Error` for what a user can mend.
     """
     old = RunFolder.to_resume(resume, config.name, Path(config.workspace)) if resume else None
-    if old is not None:
-        old.refuse_if_running()
-        requested(config, old)
-        settings: TrainConfig = old.config().model_copy(update={"workspace": config.workspace})
-    else:
-        settings = with_sample_facts(config)
-    device = pick_device(config.device if old else settings.device)
+    settings = _to_go_on(old, config) if old else with_sample_facts(config)
+    device = pick_device(settings.device)
     processes = _processes(device)
     reporter = Reporter(visible=not quiet and processes.is_main_process)
     material = gather(settings)
@@ -42,8 +36,9 @@ def train(config: TrainConfig, *, resume: bool | str = False, quiet: bool = Fals
     base = load_base(settings.base, prediction_type=settings.prediction_type)
     refuse_sdxl(base)
     reporter.say(f"base {base.path}: {base.family}, {base.prediction_type} ({base.prediction_reason})")
-    if old is not None:
-        run, resolved = old, ResolvedConfig(**settings.model_dump())
+    if old is not None and isinstance(settings, ResolvedConfig):
+        run, resolved = old, settings
+        refuse_impossible(resolved.resolution, resolved.precision, base, device)
     else:
         run, resolved = _begin(settings, base, material, device, processes, reporter)
     reporter.say(arithmetic(resolved, len(material.train), material.repeated, processes.num_processes))
@@ -54,20 +49,31 @@ def train(config: TrainConfig, *, resume: bool | str = False, quiet: bool = Fals
     return result
 
 
+def _to_go_on(run: RunFolder, config: TrainConfig) -> ResolvedConfig:
+    """The settings of an unfinished run that nobody trains. Raises `Error` where it can't be gone on with."""
+    run.refuse_if_running()
+    settings = run.config_to_resume(config)
+    run.forget_requests()
+    return settings
+
+
 def _processes(device: torch.device) -> PartialState:
     """The processes of this training: one, unless `accelerate launch` started several."""
+    # accelerate keeps its state for the life of a process; a second training may need another device or precision
+    alone = PartialState._shared_state.get("num_processes", 1) == 1
+    AcceleratorState._reset_state(reset_partial_state=alone)
+    os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
     if device.index is not None:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)  # accelerate's only way to be told of cuda:1
     return PartialState(cpu=device.type == "cpu")
 
 
 def _accelerator(config: ResolvedConfig, device: torch.device) -> Accelerator:
-    # accelerate keeps its state for the life of a process; a second training may need another precision
-    AcceleratorState._reset_state()
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="fp16" if config.precision == "fp16" else "no",  # for its loss scaling; bf16 needs none
-        gradient_accumulation_steps=config.gradient_accumulation,
+        # given as a plugin, because the plain number loses against an environment variable
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.gradient_accumulation),
     )
 
 
@@ -82,12 +88,10 @@ def _begin(
     """A new run folder with everything chosen, by the main process; the others are told."""
     told: list[object] = [None, None]
     if processes.is_main_process:
-        resolved, choices = resolve(config, base, device, material.repeated, processes.num_processes)
+        resolved, choices = resolve(config, base, material, device, processes.num_processes)
         for choice in choices:
             reporter.say(f"{choice.key} = {choice.value}  ({choice.reason})")
-        places = {key: located(getattr(resolved, key)) for key in ("images", "holdout", "base")}
-        prompts = resolved.sample_prompts or usual_prompts(material.holdout, material.train)
-        resolved = resolved.model_copy(update=places | {"sample_prompts": prompts})
+        resolved = resolved.model_copy(update={key: located(key, getattr(resolved, key)) for key in PLACES})
         told = [resolved.model_dump(), str(RunFolder.create(resolved).path)]
     if processes.num_processes > 1:
         broadcast_object_list(told)
