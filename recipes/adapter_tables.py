@@ -65,10 +65,11 @@ def sgm_name(path: str, blocks_with_attention: set[str]) -> str:
 
 
 def kohya_names(family: str, path: str, blocks_with_attention: set[str]) -> list[str]:
-    """The names in Kohya files, the one that we write first: SDXL's UNet in sgm names, everything else in diffusers'."""
+    """The names in Kohya files, the one that we write first: SDXL's UNet in sgm names, all else in diffusers'."""
     component, inner = path.split(".", 1)
     if component != "unet":
-        return [TEXT_PREFIX[family][component] + inner.replace(".", "_")]
+        forms = dict.fromkeys([inner, inner.removeprefix("text_model.")])  # transformers >= 5.6 has no `text_model.`
+        return [TEXT_PREFIX[family][component] + form.replace(".", "_") for form in forms]
     diffusers, sgm = inner.replace(".", "_"), sgm_name(inner, blocks_with_attention).replace(".", "_")
     return [f"lora_unet_{name}" for name in dict.fromkeys([sgm, diffusers] if family == "sdxl" else [diffusers, sgm])]
 

@@ -18,11 +18,12 @@ def mixed_weight(weight: Tensor, terms: Sequence[Term]) -> Tensor:
     """
     low_rank = [(w, update) for w, update in terms if isinstance(update, LoRA)]
     total = weight.to(torch.float32, copy=True)
-    if low_rank:
-        total += _low_rank_sum(weight, low_rank)
-    for w, update in terms:
-        if not isinstance(update, LoRA):
-            total += w * update.delta(weight)
+    with torch.autocast(weight.device.type, enabled=False):  # a caller's autocast would multiply in half precision
+        if low_rank:
+            total += _low_rank_sum(weight, low_rank)
+        for w, update in terms:
+            if not isinstance(update, LoRA):
+                total += w * update.delta(weight)
     return total.to(weight.dtype)
 
 

@@ -1,5 +1,6 @@
 """What an adapter does to one module: one small class a kind, each able to say its `delta(W)`."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -41,8 +42,12 @@ class LoRA(Update):
     alpha: float
 
     def __post_init__(self) -> None:
-        if self.down.ndim not in (2, 4) or self.up.ndim not in (2, 4) or self.up.shape[1] != self.rank:
-            raise Error(f"down {tuple(self.down.shape)} and up {tuple(self.up.shape)} do not make a LoRA update")
+        down, up = tuple(self.down.shape), tuple(self.up.shape)
+        fitting = len(down) in (2, 4) and len(up) in (2, 4) and down[0] == up[1] and up[2:] in ((), (1, 1))
+        if not fitting or 0 in down + up:
+            raise Error(f"down {down} and up {up} do not make a LoRA update")
+        if not math.isfinite(self.alpha):
+            raise Error(f"alpha is {self.alpha}")
 
     @property
     def rank(self) -> int:

@@ -43,7 +43,7 @@ class Parameters:
     @property
     def prompt(self) -> str:
         """The prompt with a tag for every adapter: the weight has no other place in that text."""
-        return " ".join([self.recipe.prompt, *(f"<lora:{a.name}:{a.weight:g}>" for a in self.adapters)]).strip()
+        return " ".join([self.recipe.prompt, *(f"<lora:{a.name}:{_number(a.weight)}>" for a in self.adapters)]).strip()
 
     def __str__(self) -> str:
         sampler = find_sampler(self.recipe.sampler)
@@ -51,7 +51,7 @@ class Parameters:
         if sampler.schedule:
             facts["Schedule type"] = sampler.schedule
         facts |= {
-            "CFG scale": f"{self.recipe.guidance:g}",
+            "CFG scale": _number(self.recipe.guidance),
             "Seed": self.recipe.seed,
             "Size": f"{self.recipe.size[0]}x{self.recipe.size[1]}",
             "Model hash": self.base_hash,
@@ -89,6 +89,11 @@ class GeneratedImage:
             exif.get_ifd(EXIF_IFD)[USER_COMMENT] = b"UNICODE\0" + text.encode("utf-16-be")
             write_atomically(path, lambda target: self.image.save(target, kind, quality=95, exif=exif))
         return path
+
+
+def _number(value: float) -> str:
+    """All digits that the number needs, none that it does not: 0.8, 1, 0.3333333333333333."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def _quoted(value: object) -> str:

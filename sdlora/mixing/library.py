@@ -31,7 +31,8 @@ def find(name_or_path: str, library: Path | None) -> Path:
 def load(path: Path) -> Adapter:
     """The adapter of a file, read anew only when the file has changed."""
     facts = path.stat()
-    return _load(path.resolve(), facts.st_mtime_ns, facts.st_size)
+    # not resolved: a link into a cache would give the adapter the name of the file that it leads to
+    return _load(path.absolute(), facts.st_mtime_ns, facts.st_size)
 
 
 @lru_cache(maxsize=32)

@@ -6,6 +6,7 @@ before. There is one `MergedWeights` for a base, however many mixers it has.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -18,6 +19,7 @@ from ..bases import Base
 from ..errors import Error
 
 Signature = tuple[tuple[str, float], ...]
+UNFINISHED: Signature = (("", 0.0),)  # equals no other, so that the module is made anew
 _of_base: "WeakKeyDictionary[Base, MergedWeights]" = WeakKeyDictionary()
 
 
@@ -25,9 +27,11 @@ class MergedWeights:
     """The weights of one base's modules, and what has been added to each."""
 
     def __init__(self, base: Base) -> None:
-        self._weights = {path: m.weight for path, m in base.modules().items() if getattr(m, "weight", None) is not None}
+        self._modules: dict[str, Any] = {
+            path: module for path, module in base.modules().items() if getattr(module, "weight", None) is not None
+        }
         self._pristine: dict[str, Tensor] = {}
-        self._applied: dict[str, Signature] = {}
+        self._applied: dict[str, tuple[Signature, torch.dtype]] = {}
 
     @staticmethod
     def of(base: Base) -> "MergedWeights":
@@ -39,7 +43,7 @@ class MergedWeights:
     def set(self, mix: Sequence[tuple[Adapter, float]]) -> None:
         """Make every weight pristine + Σ wᵢ · ΔWᵢ. Touches only modules whose sum changes.
 
-        Terms are summed in the order of the adapters' content hashes, so neither names nor the order of the call matter.
+        Terms are summed in the order of the adapters' content hashes, so neither names nor the call's order matter.
         Raises `Error` before anything is changed when an adapter does not fit the base.
         """
         terms: dict[str, list[Term]] = defaultdict(list)
@@ -51,31 +55,32 @@ class MergedWeights:
                 terms[path].append((weight, adapter.updates[path]))
                 signatures[path] += ((adapter.content_hash, weight),)
         for path in self._applied.keys() | terms.keys():
-            if self._applied.get(path, ()) != signatures[path]:
+            if self._applied.get(path) != (signatures[path], self._modules[path].weight.dtype):
                 self._put(path, terms[path], signatures[path])
 
     @torch.no_grad()
     def _put(self, path: str, terms: list[Term], signature: Signature) -> None:
-        weight = self._weights[path]
+        weight = self._modules[path].weight
         if path not in self._pristine:
             self._pristine[path] = weight.detach().clone()
+        # the base may have been moved or cast since; then its own bits are what that makes of the pristine ones
+        pristine = self._pristine[path] = self._pristine[path].to(weight.device, weight.dtype)
         # forgotten before and noted after, so that an interruption in between leaves the module to be made anew
-        self._applied[path] = (("", float("nan")),)
-        weight.copy_(mixed_weight(self._pristine[path], terms) if terms else self._pristine[path])
-        self._applied[path] = signature
+        self._applied[path] = (UNFINISHED, weight.dtype)
+        weight.copy_(mixed_weight(pristine, terms) if terms else pristine)
+        self._applied[path] = (signature, weight.dtype)
         if not terms:
             del self._applied[path], self._pristine[path]
 
     def _matching(self, adapter: Adapter) -> list[str]:
-        """The adapter's modules that this base has, once all of them are known to fit."""
-        paths = [path for path in adapter.updates if path in self._weights]
-        if not paths:
-            raise Error(f"adapter {adapter.name!r} fits no module of this base: it was made for another model")
-        for path in paths:
-            update, weight = adapter.updates[path], self._weights[path]
+        """The adapter's modules, once all of them are known to fit: part of an adapter would be another adapter."""
+        for path, update in adapter.updates.items():
+            if path not in self._modules:
+                raise Error(f"adapter {adapter.name!r} was made for another base: this one has no module {path}")
+            weight = self._modules[path].weight
             if isinstance(update, LoRA) and not update.fits(weight):
                 raise Error(
                     f"adapter {adapter.name!r} was made for a base of another size: its {path} is for a weight "
                     f"{update.shape}, this base's is {tuple(weight.shape)}"
                 )
-        return paths
+        return list(adapter.updates)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..adapters import Adapter
 from ..bases import Base
+from ..bases.checkpoint_file import CHECKPOINT_SUFFIXES
 from ..errors import Error
 from ..sampling.defaults import defaults_for
 from ..sampling.denoise import OnStep, Recipe, draw
@@ -21,7 +22,8 @@ Size = int | tuple[int, int]
 class Mixer:
     """Mixes adapters into a base in place: the base's `state_dict` keys never change, its values are the mixed ones.
 
-    `library` is the folder in which adapters are found by name; a file path always works.
+    `library` is the folder in which adapters are found by name; a file path always works. Several mixers may share a
+    base: its values are those of the mix that was set or drawn with last.
     """
 
     def __init__(self, base: Base, library: str | Path | None = None) -> None:
@@ -81,10 +83,13 @@ class Mixer:
                 usual.steps if steps is None else steps,
                 usual.guidance if guidance is None else guidance,
                 sampler or usual.sampler,
-                _pair(size or usual.side),
+                _pair(usual.side if size is None else size),
             )
             for i in range(count)
         ]
+        for recipe in recipes:
+            recipe.check(self.base)
+        self._weights.set(self._mix)  # nothing to do, unless another mixer of this base or an interruption came between
         return [GeneratedImage(draw(self.base, recipe, on_step), self._parameters(recipe)) for recipe in recipes]
 
     def _load(self, key: str, folder: Path | None) -> Adapter:
@@ -101,13 +106,20 @@ class Mixer:
             for adapter, weight in self._mix
             if weight != 0
         )
-        return Parameters(recipe, Path(self.base.path).stem, self.base.short_hash, mixed, f"sdlora {VERSION}")
+        return Parameters(recipe, _model_name(self.base.path), self.base.short_hash, mixed, f"sdlora {VERSION}")
 
 
 def _finite(key: str, weight: float) -> float:
     if not isinstance(weight, int | float) or not math.isfinite(weight):
         raise Error(f"the weight of {key!r} is {weight!r}: give a finite number")
     return float(weight)
+
+
+def _model_name(path: str) -> str:
+    """The last part of a base's path or hub id, without a checkpoint file's ending: `v1-5`, but `my-model-1.5`."""
+    name = Path(path).name
+    ending = next((suffix for suffix in CHECKPOINT_SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(ending)]
 
 
 def _pair(size: Size) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """The way from noise to a picture."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from ..bases import Base
 from ..errors import Error
 from .prompts import encode
-from .samplers import make_scheduler
+from .samplers import find_sampler, make_scheduler
 
 
 class Cancelled(Exception):
@@ -44,11 +45,17 @@ class Recipe:
 
     def check(self, base: Base) -> None:
         """Raises `Error` for a setting that can't work, before any time is spent."""
-        factor = base.vae_factor * 2 ** (len(base.unet.config["block_out_channels"]) - 1)
+        factor = base.vae_factor
         if any(side < factor or side % factor for side in self.size):
             raise Error(f"size {self.size[0]}x{self.size[1]}: both sides must be multiples of {factor} pixels")
-        if self.steps < 1:
-            raise Error(f"steps is {self.steps}: give at least 1")
+        trained = base.scheduler_config.get("num_train_timesteps", 1000)
+        if not 1 <= self.steps < trained:
+            raise Error(f"steps is {self.steps}: give 1 to {trained - 1}")
+        if not math.isfinite(self.guidance):
+            raise Error(f"guidance is {self.guidance}: give a finite number")
+        if not 0 <= self.seed < 2**64:
+            raise Error(f"seed is {self.seed}: give a whole number from 0 to 2^64 - 1")
+        find_sampler(self.sampler)
 
 
 def starting_noise(base: Base, recipe: Recipe) -> tuple[Tensor, torch.Generator]:

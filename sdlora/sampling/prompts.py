@@ -17,7 +17,7 @@ def tokenize(base: Base, texts: Sequence[str]) -> Tensor:
 
 
 def encode_ids(text_encoder: nn.Module, ids: Tensor) -> Tensor:
-    """Token ids (n, length) -> (n, length, width): the last hidden state behind the final norm, as SD 1 and SD 2 use."""
+    """Token ids (n, length) -> (n, length, width): the last hidden state after the final norm, as SD 1 and 2 use."""
     return text_encoder(ids).last_hidden_state
 
 

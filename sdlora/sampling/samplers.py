@@ -25,7 +25,7 @@ SAMPLERS = {
     "DPM++ 2M Karras": Sampler("DPM++ 2M", "Karras", "DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
     "Heun": Sampler("Heun", None, "HeunDiscreteScheduler", {}),
     "UniPC": Sampler("UniPC", None, "UniPCMultistepScheduler", {}),
-    "DDIM": Sampler("DDIM", None, "DDIMScheduler", {"set_alpha_to_one": False}),
+    "DDIM": Sampler("DDIM", None, "DDIMScheduler", {}),
 }
 DEFAULT = "DPM++ 2M Karras"
 SCHEDULE_KEYS = (
@@ -35,6 +35,7 @@ SCHEDULE_KEYS = (
     "num_train_timesteps",
     "prediction_type",
     "rescale_betas_zero_snr",
+    "set_alpha_to_one",
     "steps_offset",
     "timestep_spacing",
     "trained_betas",

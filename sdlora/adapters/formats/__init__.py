@@ -24,7 +24,8 @@ def load_adapter(path: str | Path) -> Adapter:
     if not kohya.matches(tensors):
         example = next(iter(tensors), "no keys at all")
         raise Error(f"{path} holds no adapter in a format sdlora knows (first key: {example})")
-    header.setdefault("sshs_model_hash", data_hash(path))
+    if "sshs_model_hash" not in header:
+        header["sshs_model_hash"] = data_hash(path)
     return kohya.read(path.stem, tensors, header)
 
 

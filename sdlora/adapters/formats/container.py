@@ -6,6 +6,7 @@ Format: https://github.com/huggingface/safetensors#format
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -19,35 +20,36 @@ LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
 
 
 def read_container(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors and the header's metadata. The header's length is checked before anything is allocated.
+    """All tensors, copied into memory, and the header's metadata. Lengths and shapes are checked before that.
 
     Raises `Error` naming the file when it is missing, cut off, or no safetensors file.
     """
     if not path.is_file():
         raise Error(f"there is no adapter file {path}")
-    header = read_header(path)
     try:
-        tensors = safetensors.torch.load_file(path)
-    except (SafetensorError, OSError, ValueError) as problem:
+        header = read_header(path)
+        # `load_file` maps the file: overwriting it would change the numbers, and Windows would not let it be replaced
+        tensors = {key: tensor.clone() for key, tensor in safetensors.torch.load_file(path).items()}
+    except (SafetensorError, OSError, ValueError, KeyError) as problem:
         raise Error(
             f"{path} can't be read as safetensors ({problem}): it may be cut off; download or save it again"
         ) from None
-    return tensors, header.get("__metadata__", {})
+    return tensors, header.get("__metadata__") or {}
 
 
-def read_header(path: Path) -> dict:
+def read_header(path: Path) -> dict[str, Any]:
     """The JSON header alone, without touching the tensors."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(LENGTH_BYTES), "little")
         if size < LENGTH_BYTES or length > min(size - LENGTH_BYTES, LARGEST_HEADER):
-            raise Error(f"{path} is not a safetensors file (its header would be {length} bytes long)")
+            raise Error(f"{path} is cut off, or no safetensors file: its header would be {length} bytes long")
         try:
             header = json.loads(file.read(length))
         except (ValueError, RecursionError):
-            raise Error(f"{path} is not a safetensors file (its header is not JSON)") from None
+            raise Error(f"{path} is not a safetensors file: its header is not JSON") from None
     if not isinstance(header, dict):
-        raise Error(f"{path} is not a safetensors file (its header is not a JSON object)")
+        raise Error(f"{path} is not a safetensors file: its header is not a JSON object")
     return header
 
 

@@ -1,10 +1,11 @@
-"""The Kohya key format, which every tool reads: `{prefix}_{module path with '_'}.{lora_down.weight|lora_up.weight|alpha}`.
+"""The Kohya key format, which every tool reads.
 
-Source: kohya-ss/sd-scripts, `networks/lora.py`. A missing alpha means alpha = rank; ranks and alphas may differ from
-module to module.
+`{prefix}_{module path with '_'}.{lora_down.weight | lora_up.weight | alpha}`. A missing alpha means alpha = rank; ranks
+and alphas may differ from module to module. Source: kohya-ss/sd-scripts, `networks/lora.py`.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -13,10 +14,12 @@ from ...errors import Error
 from .. import tables
 from ..adapter import Adapter, LoadReport
 from ..families import tell_family
-from ..updates import LoRA
+from ..updates import LoRA, Update
 
 PREFIXES = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_")
 DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
+# With these beside them, `lora_down` and `lora_up` mean something else: LoRA alone would draw another picture.
+OTHER_KINDS = {"dora_scale": "DoRA", "lora_mid.weight": "Tucker"}
 
 
 def matches(keys: dict[str, Tensor]) -> bool:
@@ -31,20 +34,25 @@ def read(name: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Ada
         module, _, part = key.partition(".")
         groups[module][part] = tensor
     paths = _best_table(groups)
-    updates, unknown, warnings = {}, [], []
+    updates: dict[str, Update] = {}
+    unknown, warnings = [], []
     for module, parts in groups.items():
-        if module not in paths or not {DOWN, UP} <= parts.keys():
-            unknown += [f"{module}.{part}" for part in parts]
+        understood = {DOWN, UP, ALPHA} if module in paths and {DOWN, UP} <= parts.keys() else set()
+        unknown += [f"{module}.{part}".removesuffix(".") for part in parts.keys() - understood]
+        if not understood:
             continue
-        unknown += [f"{module}.{part}" for part in parts.keys() - {DOWN, UP, ALPHA}]
         try:
+            if paths[module] in updates:
+                raise Error("the file has this module twice, under two names")
             updates[paths[module]] = _update(parts)
         except Error as problem:
-            warnings.append(f"{module}: {problem}")
+            warnings.append(f"{module} was left out: {problem}")
     if not updates:
-        raise Error(f"adapter {name!r}: none of its {len(groups)} modules could be read (first: {next(iter(groups))})")
+        first = warnings[0] if warnings else f"the first is {next(iter(groups))}"
+        raise Error(f"adapter {name!r}: none of its {len(groups)} modules could be read; {first}")
     report = LoadReport("kohya", tuple(sorted(unknown)), tuple(warnings))
-    return Adapter(name, updates, metadata=dict(metadata), family=tell_family(updates, metadata), report=report)
+    family = tell_family(updates, metadata, _possible_families(groups))
+    return Adapter(name, updates, metadata=dict(metadata), family=family, report=report)
 
 
 def write(adapter: Adapter, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -56,10 +64,12 @@ def write(adapter: Adapter, dtype: torch.dtype) -> dict[str, Tensor]:
             raise Error(f"{path}: {type(update).__name__} updates can't be written in Kohya's format yet")
         if path not in names:
             raise Error(f"{path} is no module of a {adapter.family} model, so Kohya's format has no name for it")
-        parts = {DOWN: update.down, UP: update.up, ALPHA: torch.tensor(update.alpha)}
+        parts = {DOWN: update.down, UP: update.up, ALPHA: torch.tensor(update.alpha, dtype=torch.float32)}
         for part, tensor in parts.items():
             # alphas such as 11.3 (rank-stabilised) would change in fp16: they cost nothing in fp32
-            stored = tensor.detach().to("cpu", torch.float32 if part == ALPHA else dtype).contiguous()
+            kind = torch.float32 if part == ALPHA else dtype
+            # a copy: safetensors refuses a tensor that occurs twice
+            stored = tensor.detach().to("cpu", kind, copy=True).contiguous()
             if not stored.isfinite().all():
                 raise Error(f"{path} {part} holds values that {dtype} can't: nothing was written; save as fp32 or bf16")
             tensors[f"{names[path]}.{part}"] = stored
@@ -67,13 +77,26 @@ def write(adapter: Adapter, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def _update(parts: dict[str, Tensor]) -> LoRA:
+    for part, kind in OTHER_KINDS.items():
+        if part in parts:
+            raise Error(f"it is a {kind} update, which sdlora can't read yet")
     down, up = parts[DOWN], parts[UP]
-    if not (down.isfinite().all() and up.isfinite().all()):
-        raise Error("holds NaN or infinite values; the module was left out")
-    alpha = float(parts[ALPHA]) if ALPHA in parts else float(down.shape[0])
-    return LoRA(down, up, alpha)
+    if not all(t.is_floating_point() and t.float().isfinite().all() for t in (down, up)):
+        raise Error("it holds NaN or infinite values, or no floating-point numbers")
+    if ALPHA not in parts:
+        return LoRA(down, up, float(down.shape[0] if down.ndim else 0))
+    if parts[ALPHA].numel() != 1:
+        raise Error(f"its alpha is not one number but {tuple(parts[ALPHA].shape)}")
+    return LoRA(down, up, float(parts[ALPHA]))
 
 
 def _best_table(names: dict[str, dict[str, Tensor]]) -> dict[str, str]:
     """The family table that knows most of the names; SD 1 and SD 2 share theirs, so the order settles ties."""
     return max((tables.paths_by_name(f) for f in tables.FAMILIES), key=lambda table: sum(n in table for n in names))
+
+
+def _possible_families(names: Iterable[str]) -> list[str]:
+    """The families whose tables hold every name that any of them holds."""
+    known = {family: {name for name in names if name in tables.paths_by_name(family)} for family in tables.FAMILIES}
+    everything = set().union(*known.values())
+    return [family for family, found in known.items() if found == everything]

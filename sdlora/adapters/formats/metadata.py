@@ -19,6 +19,8 @@ BASE_VERSION = {
     ("sdxl", "epsilon"): ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"),
     ("sdxl", "v_prediction"): ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"),
 }
+# What a file that was read said of its own bytes, which are no longer these.
+OUTDATED_HASHES = ("sshs_legacy_hash", "modelspec.hash_sha256")
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,13 @@ def describe(facts: TrainingFacts) -> dict[str, str]:
 
 
 def with_hashes(metadata: dict[str, str], tensors: dict[str, Tensor]) -> dict[str, str]:
-    """The metadata with the hash of exactly these tensors' bytes, as A1111 and Forge (`sshs_`) and ModelSpec want it."""
+    """The metadata with the hash of exactly these tensors' bytes: `sshs_` for A1111 and Forge, and ModelSpec's."""
     digest = tensor_bytes_hash(tensors)
+    kept = {key: value for key, value in metadata.items() if key not in OUTDATED_HASHES}
     hashes = {"format": "pt", "sshs_model_hash": digest}
     if "modelspec.sai_model_spec" in metadata:
         hashes["modelspec.hash_sha256"] = f"0x{digest}"
-    return {**metadata, **hashes}
+    return kept | hashes
 
 
 def _text(value: object) -> str:
