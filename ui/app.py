@@ -1,0 +1,24 @@
+"""The app: its pages, one below the other file by file. `mix_page` is the first of them."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from .engine import Engine
+from .mix_page import MixPage
+
+HOUR = 3600
+
+
+def build(workspace: Path) -> gr.Blocks:
+    """The whole app for a workspace, not yet served."""
+    return pages(Engine(workspace))
+
+
+def pages(engine: Engine) -> gr.Blocks:
+    """The pages over an engine."""
+    # Gradio copies each picture it shows into its own cache: clear that, the originals are in outputs/
+    with gr.Blocks(title="sdlora", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as blocks:
+        gr.HTML("<h1>sdlora</h1><p>mix styles with sliders</p>", elem_id="brand", container=False)
+        MixPage(engine, blocks)
+    return blocks

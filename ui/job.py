@@ -1,0 +1,115 @@
+"""One press of Generate: what is asked for, what is told on the way, and the way to stop it."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sdlora.errors import Error
+from sdlora.sampling.denoise import Cancelled
+
+from .device_thread import DeviceThread
+
+MOST_STEPS, LARGEST_SIDE, LONGEST_PROMPT, LARGEST_SEED = 150, 2048, 4000, 2**32 - 1
+POLL = 0.5  # seconds between two looks at the queue, while others are before us
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a picture follows from. `mix` is {library name: weight}; None is the base's own size, a random seed."""
+
+    base: str
+    mix: dict[str, float]
+    prompt: str
+    negative: str
+    seed: int | None
+    steps: int
+    guidance: float
+    sampler: str
+    width: int | None
+    height: int | None
+
+    def check(self) -> None:
+        """Raises `Error` for what would keep the device busy for hours, or fill its memory."""
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise Error(f"steps is {self.steps}: give 1 to {MOST_STEPS}")
+        if max(self.width or 0, self.height or 0) > LARGEST_SIDE:
+            raise Error(f"size {self.width}x{self.height}: a side has at most {LARGEST_SIDE} pixels")
+        if max(len(self.prompt), len(self.negative)) > LONGEST_PROMPT:
+            raise Error(f"the prompt is too long: give at most {LONGEST_PROMPT} characters")
+        if self.seed is not None and not 0 <= self.seed <= LARGEST_SEED:
+            raise Error(f"seed is {self.seed}: give 0 to {LARGEST_SEED}, or nothing for a random one")
+
+    @property
+    def size(self) -> tuple[int, int] | int | None:
+        """(width, height) in pixels; a side given alone makes a square."""
+        return (self.width, self.height) if self.width and self.height else self.width or self.height
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job stands. `done` and `total` are steps, while waiting `total` is how many come before; 0 is unknown."""
+
+    stage: Literal["waiting", "loading", "drawing"]
+    done: int = 0
+    total: int = 0
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished picture's file, and the parameters that are in it as text."""
+
+    path: Path
+    parameters: str
+
+
+class Job:
+    """Hands `work` to the device and lets another thread follow it, stop it, and take its result."""
+
+    def __init__(self, device: DeviceThread, work: Callable[["Job"], Picture]) -> None:
+        self._device = device
+        self._stop = threading.Event()
+        self._news = threading.Event()
+        self._latest = Progress("waiting")
+        self._future = device.submit(lambda: work(self))
+        self._future.add_done_callback(lambda _: self._news.set())
+
+    def tell(self, progress: Progress) -> None:
+        """Called by the work, on the device's thread. Raises `Cancelled` if the job has been."""
+        if self._stop.is_set():
+            raise Cancelled
+        self._latest = progress
+        self._news.set()
+
+    def watch(self) -> Iterator[Progress]:
+        """What changes, until the job is over; what a slow reader misses is left out. An abandoned job is cancelled."""
+        seen: Progress | None = None
+        try:
+            while not self._future.done():
+                if (now := self._now()) != seen:
+                    seen = now
+                    yield now
+                self._news.wait(POLL)
+                self._news.clear()
+        finally:
+            self.cancel()
+
+    def result(self) -> Picture:
+        """The picture. Raises `Cancelled`, or what the work raised."""
+        try:
+            return self._future.result()
+        except CancelledError:
+            raise Cancelled from None
+
+    def cancel(self) -> None:
+        """Stop before the next step; a job that still waits is over at once."""
+        self._stop.set()
+        self._future.cancel()
+
+    def _now(self) -> Progress:
+        if self._latest.stage == "waiting":
+            return Progress("waiting", total=self._device.ahead_of(self._future))
+        return self._latest
