@@ -49,7 +49,7 @@ def random_adapter(
 
 
 def kohya_file(path: Path, modules: dict[str, LoRA], metadata: dict[str, str] | None = None, **more: Tensor) -> Path:
-    """A file as kohya's scripts write it, made without our writer: {name with prefix: update}, more keys beside them."""
+    """A file as kohya's scripts write it, made without our writer: {name with prefix: update}, and more keys."""
     tensors = dict(more)
     for name, update in modules.items():
         tensors[f"{name}.lora_down.weight"] = update.down

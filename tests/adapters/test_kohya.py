@@ -220,7 +220,7 @@ def test_a_file_of_nothing_that_is_known_is_refused(lora, tmp_path):
     with pytest.raises(Error, match="none of its 1 modules could be read; the first is lora_unet_nowhere"):
         load_adapter(file)
     kohya_file(file, {ONE: LoRA(lora.down * float("nan"), lora.up, 1.0)})
-    with pytest.raises(Error, match="none of its 1 modules could be read; .*NaN"):
+    with pytest.raises(Error, match=r"none of its 1 modules could be read; .*NaN"):
         load_adapter(file)
 
 
