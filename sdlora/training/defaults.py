@@ -20,6 +20,7 @@ from .attention import fastest_attention
 from .config import ResolvedConfig, TrainConfig, read_toml
 from .material import Material
 from .previews import usual_prompts
+from .targets import select
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 ROOMY_GPU = 8 * 2**30  # bytes; below this SD 1.5 at 512 px trains with gradient checkpointing
@@ -67,6 +68,7 @@ def resolve(
     fill(_preset(config, base))
     fill(_computed(values, base, device))
     refuse_impossible(values["resolution"], values["precision"], base, device)
+    select(base.modules(), values["targets"])  # raises for a target that is nowhere, before anything is made
     fill(_lengths(values, material.repeated, processes))
     fill(_attention(values, base, device))
     fill([Choice("sample_prompts", usual_prompts(material.holdout, material.train), "captions, held out if possible")])

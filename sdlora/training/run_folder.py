@@ -40,6 +40,7 @@ class RunFolder:
         self.metrics_file = path / "metrics.jsonl"
         self.status_file = path / "status.json"
         self.control_file = path / "control.json"
+        self.curve_file = path / "loss.png"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self._beat = 0.0

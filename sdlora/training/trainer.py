@@ -132,11 +132,13 @@ class Trainer:
                 self._intervals()
         if self.step < config.steps:
             self._checkpoint()
+            self._curve()
 
     def _optimise(self) -> tuple[float, float]:
         """One optimiser step over accumulation × batch examples of each process; mean loss and gradient norm."""
         config, accelerator = self.config, self.accelerator
-        self._model.train()
+        if not self._denoiser.training:  # it costs a hundredth of a step to ask hundreds of modules
+            self._denoiser.train()
         losses = []
         for part in range(config.gradient_accumulation):
             with accelerator.accumulate(self._model):
@@ -161,9 +163,9 @@ class Trainer:
         norm = self.accelerator.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
         loss = self.accelerator.reduce(torch.stack(losses).mean(), "mean")
         numbers = torch.stack([loss.float(), norm.float()]).tolist()
-        self._refuse_nan("loss", numbers[0])
+        self._refuse_nan("loss", numbers[0], self.step + 1)
         if self.config.precision != "fp16":  # there the loss scaler finds and skips such steps
-            self._refuse_nan("gradient", numbers[1])
+            self._refuse_nan("gradient", numbers[1], self.step + 1)
         return numbers[0], numbers[1]
 
     def _loss(self, part: int) -> Tensor:
@@ -190,9 +192,9 @@ class Trainer:
         start += (part * self.accelerator.num_processes + self.accelerator.process_index) * size
         return range(start, start + size)
 
-    def _refuse_nan(self, what: str, value: float) -> None:
+    def _refuse_nan(self, what: str, value: float, step: int) -> None:
         if not math.isfinite(value):
-            raise not_finite(what, value, self.step + 1, self.run)
+            raise not_finite(what, value, step, self.run)
 
     # --- between steps ------------------------------------------------------------------------------------------
 
@@ -203,6 +205,7 @@ class Trainer:
         config, last = self.config, self.step == self.config.steps
         if last or self.step % config.validate_every == 0:
             self._validate()
+            self._curve()
         asked = self.run.control().sample
         if last or self.step % config.sample_every == 0 or asked != self._samples_asked:
             self._samples_asked = asked
@@ -215,9 +218,13 @@ class Trainer:
             return
         self._denoiser.eval()
         result = self._holdout.measure(self._denoiser, self.device)
-        self._refuse_nan("held-out loss", result.loss)
+        self._refuse_nan("held-out loss", result.loss, self.step)
         self._log({"holdout_loss": result.loss, "holdout_bands": result.bands})
         self.reporter.say(f"step {self.step}: held-out loss {result.loss:.4f}")
+
+    def _curve(self) -> None:
+        if self.accelerator.is_main_process:
+            write_curve(self.run.metrics(), self.run.curve_file)
 
     def _preview(self) -> None:
         if self.accelerator.is_main_process:
@@ -266,7 +273,6 @@ class Trainer:
         if not all(tensor.isfinite().all() for tensor in weights.values()):
             raise not_finite("adapter", math.nan, self.step, self.run)  # the newest checkpoint must be a good one
         Checkpoint(self.step, weights, states).save(self.run.checkpoints)
-        write_curve(self.run.metrics(), self.run.path / "loss.png")
 
     def _stateful(self) -> dict[str, Any]:
         parts = {"optimizer": self._optimiser, "schedule": self._learning_rate}

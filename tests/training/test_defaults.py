@@ -1,0 +1,132 @@
+"""What `auto` becomes: explicit settings win over the preset, the preset over what is computed."""
+
+import pytest
+import torch
+
+from sdlora.errors import Error
+from sdlora.training.config import ResolvedConfig, TrainConfig
+from sdlora.training.defaults import arithmetic, resolve, with_sample_facts
+from sdlora.training.material import gather
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def resolved(mini, small, tmp_path):
+    """Resolve the small settings with some left out or changed: (the config, {key: reason})."""
+
+    def make(*left_out, processes=1, **changes):
+        values = {**small(tmp_path).model_dump(exclude_unset=True), **changes}
+        config = TrainConfig(**{key: value for key, value in values.items() if key not in left_out})
+        result, choices = resolve(config, mini, gather(config), CPU, processes)
+        return result, {choice.key: choice.reason for choice in choices}
+
+    return make
+
+
+@pytest.fixture
+def preset(tmp_path):
+    def write(text):
+        path = tmp_path / "own.toml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def test_nothing_is_left_to_choose_and_every_choice_has_a_reason(mini, images):
+    config = TrainConfig(name="disc", images=images)
+    result, choices = resolve(config, mini, gather(config), CPU, 1)
+    assert isinstance(result, ResolvedConfig)
+    assert [choice.key for choice in choices if not choice.reason] == []
+    still_auto = [key for key in TrainConfig.model_fields if getattr(result, key) == "auto"]
+    assert still_auto == []
+    chosen = {key for key in TrainConfig.model_fields if getattr(config, key) == "auto"}
+    assert chosen <= {choice.key for choice in choices}
+
+
+def test_explicit_wins_over_the_preset_and_that_over_the_rest(resolved, preset):
+    path = preset("rank = 7\nalpha = 3.5\nflip = true\ncaption_dropout = 0.25\n")
+    result, reasons = resolved("alpha", preset=path)
+    assert result.rank == 4 and "rank" not in reasons
+    assert result.alpha == 3.5 and result.caption_dropout == 0.25 and "own.toml" in reasons["alpha"]
+
+
+def test_auto_in_a_preset_is_chosen_and_text_is_read(resolved, preset):
+    result, _ = resolved("rank", "batch_size", "targets", preset=preset('rank = "auto"\nbatch_size = "2"\n'))
+    assert isinstance(result.rank, int) and result.batch_size == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("rnak = 4", "'rnak'.*'rank'"), ("rank = 0", "rank = 0"), ("rank =", "TOML")]
+)
+def test_a_bad_preset_is_a_sentence_with_its_file(resolved, preset, text, says):
+    with pytest.raises(Error, match=rf"own\.toml.*{says}"):
+        resolved(preset=preset(text))
+
+
+def test_an_unknown_preset_is_told_what_there_is(resolved):
+    with pytest.raises(Error, match="no preset 'styl' for mini: choose character or style"):
+        resolved(preset="styl")
+
+
+def test_epochs_become_steps(resolved):
+    result, reasons = resolved("steps", epochs=2.5, gradient_accumulation=2)
+    assert result.steps == 4  # 2.5 × 6 images ÷ (2 × 2)
+    assert "2.5 epochs × 6 images ÷ 4" in reasons["steps"]
+    assert resolved("steps", epochs=2.5, processes=3)[0].steps == 3
+    assert resolved("steps", epochs=0.01)[0].steps == 1
+
+
+def test_epochs_win_over_the_preset_s_steps(resolved):
+    assert resolved("steps", "preset", epochs=1)[0].steps == 3
+
+
+def test_steps_and_epochs_together_are_refused(resolved):
+    with pytest.raises(Error, match="steps = 3 and epochs = 2 are both given"):
+        resolved(epochs=2)
+
+
+def test_intervals_follow_the_steps(resolved):
+    result, _ = resolved("checkpoint_every", "warmup", steps=200)
+    assert (result.checkpoint_every, result.validate_every, result.sample_every, result.warmup) == (50, 50, 50, 10)
+
+
+def test_sample_prompts_are_captions_and_an_empty_list_stays_empty(resolved):
+    assert resolved("sample_prompts")[0].sample_prompts == ["yellow disc", "brown disc"][:2] or set(
+        resolved("sample_prompts")[0].sample_prompts
+    ) <= {f"{c} disc" for c in ("red", "green", "blue", "orange", "purple", "black")}
+    assert resolved()[0].sample_prompts == []
+
+
+def test_a_size_that_the_unet_can_t_halve_is_refused(resolved):
+    with pytest.raises(Error, match="resolution = 100 can't be used: give a multiple of 64"):
+        resolved(resolution=100)
+
+
+def test_fp16_needs_a_gpu(resolved):
+    with pytest.raises(Error, match="precision = fp16 needs a CUDA GPU, and this is cpu: use fp32 or bf16"):
+        resolved("attention", precision="fp16")
+
+
+def test_the_arithmetic_is_right(resolved):
+    result, _ = resolved(gradient_accumulation=3, steps=10)
+    line = arithmetic(result, images=6, repeats=12, processes=2)
+    assert line == (
+        "6 images (12 with repeats), batch 2 × accumulation 3 × 2 processes = 12 a step; "
+        "10 steps × 12 = 120 examples = 10.0 epochs"
+    )
+
+
+def test_rank_stabilised_scale_is_what_a_file_s_alpha_says(resolved):
+    plain, stabilised = resolved(rank=16, alpha=8.0)[0], resolved(rank=16, alpha=8.0, rank_stabilised=True)[0]
+    assert plain.effective_alpha / 16 == 8 / 16 and stabilised.effective_alpha / 16 == 8 / 16**0.5
+
+
+def test_sample_facts_fill_in_trigger_and_preset():
+    config = TrainConfig(name="x", images="sample:blob")
+    known = with_sample_facts(config)
+    assert known.trigger and known.preset == "character"
+    assert (
+        with_sample_facts(TrainConfig(name="x", images="sample:blob", trigger="mine", preset="style")).trigger == "mine"
+    )

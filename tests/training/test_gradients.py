@@ -1,0 +1,94 @@
+"""What an optimiser step does, read from the checkpoint after it: AdamW's first moment is a tenth of the gradient."""
+
+import pytest
+import torch
+
+import sdlora
+from sdlora.training.checkpoints import Checkpoint
+from sdlora.training.run_folder import RunFolder
+
+
+def after(config):
+    """(gradients after clipping, weights, metrics rows) of a run's last checkpoint."""
+    run = RunFolder(sdlora.train(config, quiet=True).folder)
+    checkpoint = Checkpoint.newest(run.checkpoints)
+    assert checkpoint is not None
+    state = checkpoint.states["optimizer"]["state"]
+    gradients = [state[i]["exp_avg"] * 10 for i in sorted(state)]
+    return gradients, dict(checkpoint.weights), list(run.metrics())
+
+
+def norm(tensors):
+    return torch.stack([t.norm() for t in tensors]).norm().item()
+
+
+def close(a, b, tolerance=2e-3):
+    """Equal up to the noise that another order of sums makes, which is small against the whole."""
+    return norm([x - y for x, y in zip(a, b, strict=True)]) < tolerance * norm(a)
+
+
+def test_clipping_clips(small, tmp_path):
+    free, _, rows = after(small(tmp_path / "free", steps=1, max_grad_norm=1e6))
+    clipped, _, clipped_rows = after(small(tmp_path / "clipped", steps=1, max_grad_norm=1e-4))
+    assert norm(free) == pytest.approx(rows[0]["grad_norm"], rel=1e-3) and norm(free) > 1e-3
+    assert norm(clipped) == pytest.approx(1e-4, rel=1e-3)
+    assert clipped_rows[0]["grad_norm"] == rows[0]["grad_norm"]  # what is logged is the norm before
+
+
+def test_each_component_has_its_learning_rate(small, tmp_path):
+    _, weights, _ = after(
+        small(tmp_path, steps=1, learning_rate=1e-2, text_encoder_learning_rate=1e-4, max_grad_norm=1e6)
+    )
+    largest = {"unet": 0.0, "text_encoder": 0.0}
+    for key, tensor in weights.items():
+        if key.endswith(".up"):  # zero at first, and AdamW's first step is as long as its rate
+            component = key.split(".")[0]
+            largest[component] = max(largest[component], tensor.abs().max().item())
+    assert largest == pytest.approx({"unet": 1e-2, "text_encoder": 1e-4}, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [("constant", [0, 0.5, 1, 1, 1, 1]), ("linear", [0, 0.5, 1, 0.75, 0.5, 0.25])],
+)
+def test_the_warm_up_comes_before_either_schedule(small, tmp_path, schedule, expected):
+    _, _, rows = after(small(tmp_path, steps=6, batch_size=1, warmup=2, schedule=schedule, targets=["text_mlp"]))
+    # with the text encoder alone its rate is the one that is logged
+    assert [row["learning_rate"] / 1e-3 for row in rows] == pytest.approx(expected)
+
+
+def test_accumulation_is_a_larger_batch(small, tmp_path):
+    whole = after(small(tmp_path / "whole", batch_size=4, gradient_accumulation=1, steps=2, max_grad_norm=1e6))
+    parts = after(small(tmp_path / "parts", batch_size=2, gradient_accumulation=2, steps=2, max_grad_norm=1e6))
+    assert [r["loss"] for r in whole[2]] == pytest.approx([r["loss"] for r in parts[2]], rel=1e-4)
+    assert close(whole[0], parts[0])
+
+
+def test_accumulation_is_not_at_the_mercy_of_the_environment(small, tmp_path, monkeypatch):
+    expected = after(small(tmp_path / "a", gradient_accumulation=2, steps=1))
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    assert close(expected[0], after(small(tmp_path / "b", gradient_accumulation=2, steps=1))[0], 1e-9)
+
+
+def test_gradient_checkpointing_changes_no_gradient(small, tmp_path):
+    targets = ["unet.down_blocks.0", "unet.mid_block", "text_attention"]
+    plain = after(small(tmp_path / "plain", steps=1, targets=targets, dropout=0.3))
+    saving = after(small(tmp_path / "saving", steps=1, targets=targets, dropout=0.3, gradient_checkpointing=True))
+    assert close(plain[0], saving[0], 1e-5) and plain[2][0]["loss"] == saving[2][0]["loss"]
+
+
+@pytest.mark.slow
+def test_both_attention_kernels_give_the_same_gradients(small, tmp_path):
+    fused = after(small(tmp_path / "sdpa", steps=1, attention="sdpa"))
+    written = after(small(tmp_path / "plain", steps=1, attention="plain"))
+    assert close(fused[0], written[0])
+
+
+def test_layer_s_dropout_differs_from_step_to_step_and_follows_the_seed(small, tmp_path):
+    config = small(tmp_path / "a", steps=2, dropout=0.5)
+    torch.manual_seed(1)
+    first = after(config)
+    torch.manual_seed(2)
+    second = after(config.model_copy(update={"workspace": str(tmp_path / "b")}))
+    without = after(config.model_copy(update={"workspace": str(tmp_path / "c"), "dropout": 0.0}))
+    assert close(first[0], second[0], 1e-9) and not close(first[0], without[0], 0.05)

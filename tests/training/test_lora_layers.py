@@ -1,0 +1,81 @@
+"""Trainable layers: the frozen one at first, then exactly what merging their update would give."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from sdlora.training.lora_layers import LoRAConv2d, LoRALinear
+
+
+def made(base, rank=3, alpha=2.0, dropout=0.0, seed=0):
+    kind = LoRAConv2d if isinstance(base, nn.Conv2d) else LoRALinear
+    return kind(base.requires_grad_(False), rank, alpha, dropout, torch.Generator().manual_seed(seed))
+
+
+BASES = {
+    "linear": (lambda: nn.Linear(12, 7), (2, 5, 12)),
+    "linear without bias": (lambda: nn.Linear(12, 7, bias=False), (2, 5, 12)),
+    "convolution": (lambda: nn.Conv2d(6, 8, 3, padding=1), (2, 6, 9, 7)),
+    "strided": (lambda: nn.Conv2d(6, 8, 3, stride=2, padding=1), (2, 6, 9, 8)),
+    "one by one": (lambda: nn.Conv2d(6, 8, 1), (2, 6, 5, 5)),
+}
+
+
+@pytest.fixture(params=BASES)
+def base_and_input(request):
+    make, shape = BASES[request.param]
+    torch.manual_seed(1)
+    return make(), torch.randn(shape)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_at_first_it_is_the_frozen_layer(base_and_input, dtype):
+    base, x = base_and_input
+    base, x = base.to(dtype), x.to(dtype)
+    layer = made(base)
+    assert torch.equal(layer(x), base(x)) and layer(x).dtype == dtype
+    assert layer.up.dtype == layer.down.dtype == torch.float32
+    assert layer.down.abs().sum() > 0
+
+
+def test_equals_the_merged_weight(base_and_input):
+    base, x = base_and_input
+    layer = made(base)
+    nn.init.normal_(layer.up)
+    output = layer(x)
+    with torch.no_grad():
+        base.weight += layer.as_update().delta(base.weight)
+    torch.testing.assert_close(output, base(x), rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(rank=st.integers(1, 9), alpha=st.floats(0.1, 64))
+def test_the_update_says_the_scale_it_was_trained_with(rank, alpha):
+    layer = made(nn.Linear(12, 7), rank, alpha)
+    update = layer.as_update()
+    assert update.rank == rank and update.alpha == pytest.approx(alpha) and update.scale == pytest.approx(layer.scale)
+
+
+def test_only_the_update_learns():
+    layer = made(nn.Linear(12, 7))
+    layer(torch.randn(3, 12)).sum().backward()
+    assert layer.base.weight.grad is None and layer.up.grad is not None
+    assert {name for name, p in layer.named_parameters() if p.requires_grad} == {"down", "up"}
+
+
+def test_dropout_in_training_alone():
+    layer = made(nn.Linear(200, 7), dropout=0.5)
+    nn.init.normal_(layer.up)
+    x = torch.randn(3, 200)
+    assert not torch.equal(layer.train()(x), layer(x))
+    assert torch.equal(layer.eval()(x), layer(x))
+
+
+def test_the_update_is_a_copy():
+    layer = made(nn.Linear(12, 7))
+    update = layer.as_update()
+    with torch.no_grad():
+        layer.up += 1
+    assert update.up.abs().sum() == 0
