@@ -2,8 +2,12 @@
 
 import pytest
 import torch
+from hypothesis import settings
 
 from sdlora.bases import Base, load_base
+
+settings.register_profile("sdlora", deadline=None)  # a busy machine is no mistake
+settings.load_profile("sdlora")
 
 
 def all_tensors(base: Base) -> dict[str, torch.Tensor]:

@@ -17,14 +17,14 @@ def mixed_weight(weight: Tensor, terms: Sequence[Term]) -> Tensor:
     the others add their deltas. The same terms in the same order give the same bits.
     """
     low_rank = [(w, update) for w, update in terms if isinstance(update, LoRA)]
-    total = weight.to(torch.float32, copy=True)
+    delta = torch.zeros((), device=weight.device)
     with torch.autocast(weight.device.type, enabled=False):  # a caller's autocast would multiply in half precision
         if low_rank:
-            total += _low_rank_sum(weight, low_rank)
+            delta = delta + _low_rank_sum(weight, low_rank)
         for w, update in terms:
             if not isinstance(update, LoRA):
-                total += w * update.delta(weight)
-    return total.to(weight.dtype)
+                delta = delta + w * update.delta(weight)
+    return (weight.to(torch.float32) + delta).to(weight.dtype)
 
 
 def _low_rank_sum(weight: Tensor, terms: Sequence[tuple[float, LoRA]]) -> Tensor:

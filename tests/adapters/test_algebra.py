@@ -6,12 +6,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdlora.adapters.algebra import mixed_weight
+from sdlora.adapters.updates import Update
 from tests.adapters.made import numbers, random_lora
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 terms_made_of = st.lists(
     st.tuples(st.floats(-2, 2), st.integers(1, 8), st.floats(0.5, 16), st.integers(0, 10_000)), min_size=1, max_size=5
 )
+
+
+class Constant(Update):
+    """A kind of its own, of no low rank: the same number added everywhere."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def delta(self, weight):
+        return torch.full(weight.shape, self.number)
+
+    def tensors(self):
+        return {}
 
 
 def half_ulp(values, dtype):
@@ -51,6 +65,8 @@ def test_one_rounding_keeps_what_two_would_lose(dtype):
     update.up.fill_(delta)
     assert torch.equal(mixed_weight(weight, [(1.0, update)]), weight)
     assert (mixed_weight(weight, [(1.0, update), (1.0, update)]) > weight).all()
+    assert (mixed_weight(weight, [(1.0, update), (1.0, Constant(delta))]) > weight).all()
+    assert (mixed_weight(weight, [(1.0, Constant(delta)), (1.0, Constant(delta))]) > weight).all()
 
 
 def test_the_weight_itself_stays():

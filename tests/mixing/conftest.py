@@ -6,7 +6,7 @@ import torch
 from sdlora.adapters import save_adapter
 from tests.adapters.made import ATTENTION, FEED_FORWARD, TEXT_ATTENTION, random_adapter
 
-CONVOLUTIONS = r"unet\..*\.(conv1|proj_in|proj_out|downsamplers\.0\.conv)"
+CONVOLUTIONS = r"unet\.(down_blocks\.0|mid_block)\..*\.(conv1|proj_in|proj_out|downsamplers\.0\.conv)"
 
 
 @pytest.fixture(scope="session")

@@ -32,12 +32,11 @@ def difference(one, other):
     return np.abs(np.asarray(one, dtype=float) - np.asarray(other, dtype=float)).mean()
 
 
-@pytest.mark.parametrize("weight", [1.0, 0.6])
 @pytest.mark.parametrize(
-    ("sampler", "scheduler", "options"),
+    ("sampler", "scheduler", "options", "weight"),
     [
-        ("DDIM", DDIMScheduler, {}),
-        ("DPM++ 2M Karras", DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
+        ("DDIM", DDIMScheduler, {}, 0.6),
+        ("DPM++ 2M Karras", DPMSolverMultistepScheduler, {"use_karras_sigmas": True}, 1.0),
     ],
 )
 def test_the_same_picture(sampler, scheduler, options, weight, file, pipeline, mixer):

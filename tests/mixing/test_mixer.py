@@ -2,20 +2,20 @@
 
 import random
 import shutil
+import sys
 
 import pytest
 import torch
 
 from sdlora.adapters import Adapter, load_adapter, save_adapter
 from sdlora.adapters.algebra import mixed_weight
-from sdlora.adapters.updates import Update
 from sdlora.bases import load_base
 from sdlora.bases.base import FAMILIES
 from sdlora.bases.geometry import meta_modules
 from sdlora.errors import Error
 from sdlora.mixing import Mixer
 from sdlora.mixing.merged_weights import MergedWeights
-from tests.adapters.made import ATTENTION, FULL, random_adapter, random_lora
+from tests.adapters.made import ATTENTION, FULL, TEXT_ATTENTION, random_adapter, random_lora
 from tests.bases.written import narrow
 from tests.conftest import all_tensors
 
@@ -121,7 +121,7 @@ def test_the_same_adapter_twice_counts_twice(mixer, library):
 def test_every_family_is_mixed(family, tmp_path):
     base = narrow(family)
     own = all_tensors(base)
-    save_adapter(random_adapter(base, FULL, rank=2), tmp_path / "a.safetensors")
+    save_adapter(random_adapter(base, f"{ATTENTION}|{TEXT_ATTENTION}", rank=2), tmp_path / "a.safetensors")
     mixer = Mixer(base, tmp_path)
     mixer.set({"a": 0.5})
     changed = {key for key, tensor in all_tensors(base).items() if not torch.equal(tensor, own[key])}
@@ -130,33 +130,40 @@ def test_every_family_is_mixed(family, tmp_path):
     assert_equal(base, own)
 
 
-@pytest.mark.parametrize("fails_at", [1, 2, 20, 100])
-def test_an_interruption_in_the_middle_is_forgotten_by_the_next_mix(fails_at, mixer, mini_values):
-    class Interruption(Update):
-        """Ctrl-C while the n-th module is being made."""
+def interrupted(act, line):
+    """Do `act` until the n-th line of code that puts values into a base, then raise as Ctrl-C does."""
+    left = line
 
-        left = fails_at
+    def each_line(frame, event, _):
+        nonlocal left
+        left -= event == "line"
+        if event == "line" and left == 0:
+            raise KeyboardInterrupt
+        return each_line
 
-        def delta(self, weight):
-            Interruption.left -= 1
-            if Interruption.left == 0:
-                raise KeyboardInterrupt
-            return torch.full(weight.shape, 0.1)
+    def each_call(frame, *_):
+        return each_line if frame.f_code is MergedWeights._put.__wrapped__.__code__ else None
 
-        def tensors(self):
-            return {}
+    before = sys.gettrace()
+    sys.settrace(each_call)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            act()
+    finally:
+        sys.settrace(before)
 
+
+@pytest.mark.parametrize("line", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 500])
+def test_an_interruption_anywhere_is_forgotten_by_the_next_mix(line, mixer, mini_values):
     mixer.set({"clay": 0.8, "ink": 0.5})
     expected = all_tensors(mixer.base)
-    clay = mixer.adapters[0][0]
-    bomb = Adapter("bomb", {path: Interruption() for path in clay.updates})
-    with pytest.raises(KeyboardInterrupt):
-        MergedWeights.of(mixer.base).set([(clay, 0.8), (bomb, 1.0)])
+    interrupted(lambda: mixer.set({"clay": 0.3, "blob": 0.5}), line)
     mixer.set({"clay": 0.8, "ink": 0.5})
     assert_equal(mixer.base, expected)
-    Interruption.left = fails_at
-    with pytest.raises(KeyboardInterrupt):
-        MergedWeights.of(mixer.base).set([(clay, 0.8), (bomb, 1.0)])
+    interrupted(mixer.clear, line)
+    mixer.set({"clay": 0.8, "ink": 0.5})
+    assert_equal(mixer.base, expected)
+    interrupted(lambda: mixer.set({"blob": -0.5}), line)
     mixer.clear()
     assert_equal(mixer.base, mini_values)
 

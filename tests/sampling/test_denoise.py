@@ -27,8 +27,7 @@ def test_every_sampler_draws_finite_pictures(name, steps, mini):
     assert np.asarray(decode(mini, latents)).std() > 1
 
 
-@pytest.mark.parametrize("family", ["sd1", "sd2"])
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(("family", "prediction_type"), [("sd1", "epsilon"), ("sd2", "v_prediction")])
 def test_both_families_and_prediction_types_draw(family, prediction_type):
     base = narrow(family)
     told = base.scheduler_config | {"prediction_type": prediction_type}
