@@ -18,7 +18,7 @@ def build(workspace: Path) -> gr.Blocks:
 def pages(engine: Engine) -> gr.Blocks:
     """The pages over an engine."""
     # Gradio copies each picture it shows into its own cache: clear that, the originals are in outputs/
-    with gr.Blocks(title="sdlora", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as blocks:
+    with gr.Blocks(title="sdlora", fill_width=True, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as blocks:
         gr.HTML("<h1>sdlora</h1><p>mix styles with sliders</p>", elem_id="brand", container=False)
         MixPage(engine, blocks)
     return blocks

@@ -4,6 +4,7 @@ import gc
 import time
 from datetime import datetime
 from pathlib import Path
+from weakref import WeakSet
 
 import torch
 
@@ -36,6 +37,7 @@ class Engine:
         self._base: Base | None = None
         self._usual: dict[str, SamplingDefaults] = {}
         self._device = DeviceThread()
+        self._jobs: WeakSet[Job] = WeakSet()
 
     def bases(self) -> list[str]:
         """The bases on this computer, by the names that `usual` and `start` take."""
@@ -67,7 +69,14 @@ class Engine:
         # A name is looked for among the folder's files: it must never be followed as a path.
         if unknown := settings.mix.keys() - set(self.adapters()):
             raise Error(f"The adapter {min(unknown)} is no longer in {self.adapters_folder}: press Refresh.")
-        return Job(self._device, lambda job: self._draw(settings, job))
+        job = Job(self._device, lambda job: self._draw(settings, job))
+        self._jobs.add(job)
+        return job
+
+    def close(self) -> None:
+        """Cancel whatever is drawn or waits."""
+        for job in list(self._jobs):
+            job.cancel()
 
     def _check_base(self, name: str) -> None:
         if not name:

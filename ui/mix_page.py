@@ -78,7 +78,6 @@ class MixPage:
             label="Picture",
             show_label=False,
             buttons=["download", "fullscreen"],
-            placeholder="Your picture appears here.",
             elem_id="picture",
         )
         self._parameters = gr.Textbox(

@@ -58,6 +58,8 @@ def launch(
         quiet=True,
         prevent_thread_lock=True,
     )
+    if share and not shared:
+        click.echo("Gradio's tunnel did not open (it needs the internet): the page is not shared.")
     click.echo(f"sdlora is at {shared or address}  (Ctrl-C stops it)")
     try:
         while True:
@@ -65,6 +67,7 @@ def launch(
     except KeyboardInterrupt:
         click.echo("Stopped.")
     finally:
+        engine.close()
         app.close(verbose=False)
 
 
