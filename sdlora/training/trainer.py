@@ -79,9 +79,6 @@ class Trainer:
             base, paths, rank=config.rank, alpha=config.effective_alpha, dropout=config.dropout, seed=config.seed
         )
         self._denoiser = Denoiser(base)
-        self._ready_optimiser()
-
-    def _ready_optimiser(self) -> None:
         optimiser = make_optimiser(self.layers, self.config, self.device)
         self._parameters = [p for group in optimiser.param_groups for p in group["params"]]
         self._learning_rate = make_schedule(optimiser, self.config)

@@ -26,22 +26,21 @@ def free_port():
 
 
 def launch(script, config, folder, *arguments):
-    """`accelerate launch` on two CPU processes, which speak over gloo; what they print."""
-    settings = folder / "config.toml"
+    """Two processes on the CPU, which speak over gloo; what they print."""
+    settings, script_file = folder / "config.toml", folder / "train.py"
     settings.write_text(config.toml(), encoding="utf-8")
-    script_file = folder / "train.py"
     script_file.write_text(script, encoding="utf-8")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--multi_gpu", "--num_processes", "2"]
-    command = [part for part in command if part != "--multi_gpu"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_port", str(free_port()), str(script_file), str(settings), *arguments]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=500, env=os.environ, check=False)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()]
+    command += [script_file, settings, *arguments]
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, encoding="utf-8", timeout=500, env=os.environ, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout, done.stderr
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="accelerate starts several CPU processes on Linux and macOS")
+@pytest.mark.skipif(sys.platform == "win32", reason="several processes on Windows are not supported")
 def test_two_processes_equal_one_with_their_batches_together(small, images, tmp_path):
     pair, alone = tmp_path / "pair", tmp_path / "alone"
     pair.mkdir()
