@@ -12,8 +12,8 @@ from PIL import Image
 
 from recipes.mini.captions import caption, concepts
 from recipes.mini.icons import Icons
+from sdlora.evaluation import Evaluation, evaluate
 from sdlora.training.config import TrainConfig
-from sdlora.training.evaluate import Evaluation, evaluate
 from sdlora.training.run import train
 
 KNOWN, KNOWN_IMAGES, EVERY = "noto", 64, 3

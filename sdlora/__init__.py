@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from .adapters import Adapter, load_adapter, save_adapter
     from .adapters import algebra as algebra
     from .bases import Base, load_base
+    from .evaluation import evaluate
     from .mixing import GeneratedImage, Mixer
     from .training.config import TrainConfig
-    from .training.evaluate import evaluate
     from .training.run import train
     from .training.trainer import TrainedRun
 
@@ -26,7 +26,7 @@ _HOME = {
     "Mixer": "mixing",
     "TrainConfig": "training.config",
     "TrainedRun": "training.trainer",
-    "evaluate": "training.evaluate",
+    "evaluate": "evaluation",
     "load_adapter": "adapters",
     "load_base": "bases",
     "save_adapter": "adapters",

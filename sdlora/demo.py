@@ -7,12 +7,12 @@ from rich.console import Console
 
 from .bases import load_base
 from .data.sample import sample_facts
+from .evaluation import evaluate
 from .files import write_atomically
 from .mixing import Mixer
 from .mixing.grids import labelled_grid
 from .precision import fastest_dtype
 from .training.config import TrainConfig
-from .training.evaluate import evaluate
 from .training.run import train
 from .training.run_folder import RunFolder
 

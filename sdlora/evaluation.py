@@ -4,15 +4,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bases import load_base
-from ..data.folder import read_folder
-from ..data.sample import holdout_beside
-from ..devices import pick_device
-from ..mixing import Mixer
-from ..precision import fastest_dtype
-from .defaults import PRECISIONS
-from .holdout import Holdout
-from .loss import Denoiser
+from .bases import load_base
+from .data.folder import read_folder
+from .data.sample import holdout_beside
+from .devices import pick_device
+from .mixing import Mixer
+from .precision import fastest_dtype
+from .training.defaults import PRECISIONS
+from .training.holdout import Holdout
+from .training.loss import Denoiser
 
 
 @dataclass(frozen=True)
