@@ -24,16 +24,16 @@ def test_an_unknown_name_hears_a_near_one_and_all(wrong, right):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_the_schedule_is_what_diffusers_makes_of_the_bases_config(name, mini):
-    ours = make_scheduler(mini, name)
     cls = getattr(diffusers, SAMPLERS[name].scheduler)
-    theirs = cls.from_config(mini.scheduler_config, **SAMPLERS[name].options)
-    for scheduler in (ours, theirs):
-        scheduler.set_timesteps(7)
-    assert ours.timesteps.tolist() == theirs.timesteps.tolist()
-    assert ours.alphas_cumprod.tolist() == theirs.alphas_cumprod.tolist()
-    assert ours.config.prediction_type == mini.prediction_type
-    if name == "DDIM":
-        assert ours.final_alpha_cumprod == theirs.final_alpha_cumprod
+    for base in (mini, narrow("sd1")):  # whose configs are written for two other classes, and say different things
+        ours, theirs = make_scheduler(base, name), cls.from_config(base.scheduler_config, **SAMPLERS[name].options)
+        for scheduler in (ours, theirs):
+            scheduler.set_timesteps(7)
+        assert ours.timesteps.tolist() == theirs.timesteps.tolist()
+        assert ours.alphas_cumprod.tolist() == theirs.alphas_cumprod.tolist()
+        assert ours.config.prediction_type == base.prediction_type
+        if name == "DDIM":
+            assert ours.final_alpha_cumprod == theirs.final_alpha_cumprod
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
