@@ -7,6 +7,7 @@ from rich.console import Console
 
 from .bases import load_base
 from .data.sample import sample_facts
+from .errors import Error
 from .evaluation import evaluate
 from .files import write_atomically
 from .mixing import Mixer
@@ -64,7 +65,10 @@ def _adapter(style: str, workspace: Path, quick: bool, again: bool, console: Con
     few = {"steps": QUICK_STEPS, "validate_every": QUICK_STEPS, "sample_every": QUICK_STEPS}
     config = TrainConfig(**values, **(few if quick else {}))
     unfinished = not again and _unfinished(name, workspace)
-    return train(config, resume=unfinished).adapter_path
+    run = train(config, resume=unfinished)
+    if run.state == "stopped":
+        raise Error("The demo was stopped: `sdlora demo` goes on where it was")
+    return run.adapter_path
 
 
 def _unfinished(name: str, workspace: Path) -> bool:

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from .bases import load_base
 from .data.folder import read_folder
 from .data.sample import holdout_beside
@@ -74,7 +76,7 @@ def evaluate(
     mixer.clear()
     holdout = Holdout(loaded, examples, loaded.resolution, seed=seed, encoder_trains=True)
     for module in (loaded.unet, *loaded.text_encoders):
-        module.to(dtype)
+        nn.Module.to(module, dtype)  # diffusers' own `to` warns without a reason
     denoiser = Denoiser(loaded)
     before = holdout.measure(denoiser, where)
     mixer.set({str(adapter): weight})
