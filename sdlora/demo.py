@@ -79,7 +79,7 @@ def _unfinished(name: str, workspace: Path) -> bool:
 def _weights_grid(mixer: Mixer, style: str, path: Path, steps: int | None) -> Image.Image:
     """Prompts × weights, one seed for all."""
     trigger = _trigger(style)
-    rows = []
+    rows: list[list[Image.Image]] = []
     for prompt in PROMPTS:
         rows.append([])
         for weight in WEIGHTS:
