@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Adapter": "adapters",
+    "algebra": "adapters",
     "Base": "bases",
     "GeneratedImage": "mixing",
     "Mixer": "mixing",
@@ -41,6 +42,7 @@ __all__ = [
     "TrainConfig",
     "TrainedRun",
     "__version__",
+    "algebra",
     "evaluate",
     "load_adapter",
     "load_base",
