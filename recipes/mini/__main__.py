@@ -78,14 +78,15 @@ def vae(work: Path, base: Path, seed: int, steps: int, rate: float) -> None:
 @seed_option
 @click.option("--steps", default=6000, show_default=True, help="May be changed on a restart until the anneal begins.")
 @click.option("--rate", default=4e-4, show_default=True, help="Peak learning rate.")
+@click.option("--anneal", default=0.5, show_default=True, help="Share of the steps over which the rate falls to zero.")
 @click.option("--batch", default=16, show_default=True, help="Images a step at 128 px; twice that at 64 px.")
-def unet(work: Path, base: Path, seed: int, steps: int, rate: float, batch: int) -> None:
+def unet(work: Path, base: Path, seed: int, steps: int, rate: float, anneal: float, batch: int) -> None:
     """Train UNet and text encoder together on the concepts' icons."""
     icons = Icons.load(work / "icons").only(concepts())
     parts = bases.vae(base), bases.tokenizer(base)
     full, half = (prepare(icons, *parts, size, work) for size in (128, 64))
     model, text_encoder = bases.unet_and_text_encoder(base)
-    plan = Plan(steps, rate, seed)
+    plan = Plan(steps, rate, seed, anneal=anneal)
     unet_stage.train(model, text_encoder, full, half, plan, work / "unet.pt", batch)
 
 

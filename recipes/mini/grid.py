@@ -40,5 +40,6 @@ def labelled(rows: list[list[Image.Image]]) -> Image.Image:
 
 
 def save(sheet: Image.Image, out: Path) -> None:
-    flat = sheet.quantize(256, dither=Image.Dither.NONE)  # a quarter of the size, and no difference to the eye
-    write_atomically(out, lambda path: flat.save(path, "PNG", optimize=True))
+    palette = sheet.quantize(256, kmeans=4)
+    small = sheet.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)  # a third of the size; no bands
+    write_atomically(out, lambda path: small.save(path, "PNG", optimize=True))

@@ -28,7 +28,6 @@ class Plan:
     seed: int = 0
     warmup: int = 200
     anneal: float = 0.5
-    average: float = 0.998
     checkpoint_seconds: float = 120
     dtype: torch.dtype | None = None  # float32, or bfloat16 for autocast; None: the faster one, by measuring
 
@@ -39,6 +38,11 @@ class Plan:
     def learning_rate(self, step: int) -> float:
         done = max(0.0, (step - self.anneal_start) / max(1, self.steps - self.anneal_start))
         return self.peak * min(1.0, (step + 1) / self.warmup) * 0.5 * (1 + math.cos(math.pi * done))
+
+    @property
+    def average_decay(self) -> float:
+        """Averages over a sixth of the anneal: a longer memory would keep the noise of what came before it."""
+        return 1 - 1 / max(10.0, (self.steps - self.anneal_start) / 6)
 
     def generator(self, step: int) -> torch.Generator:
         """Randomness belongs to (seed, step), so that a resumed run needs no generator state."""
@@ -100,7 +104,7 @@ class Training:
             raise Error(f"The loss became infinite at step {self.step}: lower --rate and start again.")
         self.optimiser.step()
         self.step += 1
-        decay = min(self.plan.average, (1 + self.step) / (10 + self.step))  # while young, trust the first weights less
+        decay = min(self.plan.average_decay, (1 + self.step) / (10 + self.step))  # forget the first weights sooner
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
         return reported
 

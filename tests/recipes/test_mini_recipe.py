@@ -93,7 +93,7 @@ def test_training_learns(tmp_path: Path) -> None:
         loss = (line(x) - (2 * x + 1)).square().mean()
         return loss, loss.item()
 
-    training = Training({"line": line}, Plan(steps=400, peak=0.05, warmup=10, average=0.9), tmp_path / "line.pt")
+    training = Training({"line": line}, Plan(steps=400, peak=0.05, warmup=10), tmp_path / "line.pt")
     training.run(objective)
     training.averaged()
     assert line.weight.item() == pytest.approx(2, abs=0.05)
