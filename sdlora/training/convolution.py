@@ -1,5 +1,7 @@
 """Convolutions over small maps, made faster on CPUs."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,14 +14,15 @@ class SmallMapConv2d(nn.Conv2d):
     """A convolution that is written as a matrix product where its map is small.
 
     A 1280-wide convolution over 8 × 8 positions is little arithmetic on many weights, and CPU kernels spend up to five
-    times as long on reordering these, anew in each call, as on the arithmetic. Weights in `channels_last` are the matrix
-    (out, kh · kw · in) already, and a product reads them as they lie.
+    times as long on reordering these, anew in each call, as on the arithmetic. Weights in `channels_last` are the
+    matrix (out, kh · kw · in) already, and a product reads them as they lie. Sums are rounded in another order.
 
     forward: (n, in, h, w) -> (n, out, h', w'), channels_last.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        (top, left), (height, width), (down, right) = self.padding, self.kernel_size, self.stride
+        top, left = cast(tuple[int, int], self.padding)
+        (height, width), (down, right) = self.kernel_size, self.stride
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, left, left, top, top))
         rows, columns = (padded.shape[1] - height) // down + 1, (padded.shape[2] - width) // right + 1
         if len(x) * rows * columns > SMALL:

@@ -8,6 +8,7 @@ from ..data.latents import Latents, encode_images
 from .attention import use_attention
 from .batches import Batches, Prompts
 from .config import ResolvedConfig
+from .convolution import use_small_map_convolutions
 from .defaults import PRECISIONS
 from .holdout import Holdout
 from .loss import NoiseSchedule
@@ -22,6 +23,8 @@ def ready_base(base: Base, config: ResolvedConfig, device: torch.device, *, enco
         nn.Module.to(module, PRECISIONS[config.precision])  # diffusers' own `to` warns without a reason
     base.unet.to(memory_format=torch.channels_last)
     use_attention(base.unet, config.attention)
+    if device.type == "cpu":
+        use_small_map_convolutions(base.unet)
     if config.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
         for encoder in base.text_encoders if encoder_trains else []:

@@ -1,0 +1,69 @@
+"""Our training step, as `sdlora train` runs it, and the floor beneath it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from PIL import Image
+
+from sdlora.bases import Base
+from sdlora.training.config import ResolvedConfig, TrainConfig
+from sdlora.training.defaults import PRECISIONS, resolve
+from sdlora.training.material import Material, gather
+from sdlora.training.preparation import ready_base
+from sdlora.training.progress import Reporter
+from sdlora.training.run_folder import RunFolder
+from sdlora.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+def one_picture(folder: Path, resolution: int) -> Material:
+    """A data set of one picture with its caption."""
+    Image.effect_mandelbrot((resolution, resolution), (-2, -1.5, 1, 1.5), 100).convert("RGB").save(folder / "image.png")
+    (folder / "image.txt").write_text("a red apple, flat style", encoding="utf-8")
+    return gather(TrainConfig(name="benchmark", images=str(folder)))
+
+
+def our_config(base: Base, material: Material, folder: Path, resolution: int, rank: int) -> ResolvedConfig:
+    """Batch 1 with the attention adapted; precision and attention kernel are measured as `sdlora train` measures them."""
+    config = TrainConfig(
+        name="benchmark",
+        images=str(folder),
+        workspace=str(folder),
+        device="cpu",
+        steps=1000,
+        batch_size=1,
+        resolution=resolution,
+        rank=rank,
+        alpha=rank,
+        targets=["attention"],
+    )
+    return resolve(config, base, material, CPU, processes=1)[0]
+
+
+def our_trainer(base: Base, config: ResolvedConfig, material: Material, *, compiled: bool) -> Trainer:
+    """A run of our own trainer, ready for its first step."""
+    config = config.model_copy(update={"compile": compiled})
+    return Trainer(config, base, material, RunFolder.create(config), Accelerator(cpu=True), Reporter(visible=False))
+
+
+def floor_step(base: Base, config: ResolvedConfig) -> Callable[[], None]:
+    """Two forwards of the frozen UNet, made ready as for our training (dtype, layout, kernels), and never compiled.
+
+    No training step that goes back through the network costs less.
+    """
+    ready_base(base, config, CPU, encoder_trains=False)
+    dtype, side = PRECISIONS[config.precision], config.resolution // base.vae_factor
+    noisy = torch.randn(1, base.unet.config.in_channels, side, side, dtype=dtype)
+    noisy = noisy.to(memory_format=torch.channels_last)
+    context = torch.randn(1, base.tokenizers[0].model_max_length, base.unet.config.cross_attention_dim, dtype=dtype)
+    timestep = torch.tensor([500])
+
+    @torch.no_grad()
+    def step() -> None:
+        for _ in range(2):
+            base.unet(noisy, timestep, context)
+
+    return step
