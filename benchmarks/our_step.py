@@ -27,7 +27,7 @@ def one_picture(folder: Path, resolution: int) -> Material:
 
 
 def our_config(base: Base, material: Material, folder: Path, resolution: int, rank: int) -> ResolvedConfig:
-    """Batch 1 with the attention adapted; precision and attention kernel are measured as `sdlora train` measures them."""
+    """Batch 1 with the attention adapted; precision and attention kernel are measured as in `sdlora train`."""
     config = TrainConfig(
         name="benchmark",
         images=str(folder),

@@ -21,7 +21,7 @@ ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 def peft_step(base: Base, dtype: torch.dtype, resolution: int, rank: int) -> Callable[[], float]:
     """Put PEFT's layers into `base` and return its training step, which returns the loss.
 
-    As in the script, all weights are in `dtype`, those of the adapter too, and bf16 means bf16 autocast around the UNet.
+    As in the script, all weights are in `dtype`, those of the adapter too; bf16 means bf16 autocast around the UNet.
     """
     base.to(dtype=dtype)
     unet, vae, text_encoder = base.unet, base.vae, base.text_encoders[0]

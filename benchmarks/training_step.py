@@ -126,7 +126,7 @@ def table(times: dict[str, list[float]], precisions: dict[str, str], memory: dic
     """The rows, in markdown."""
     median = {name: statistics.median(values) for name, values in times.items()}
     rows = [
-        "| step | precision | seconds, median (quartiles) | PEFT ÷ this | this ÷ floor | peak memory | of it for the steps |"
+        "| step | precision | seconds, median (quartiles) | PEFT ÷ this | this ÷ floor | peak memory | for the steps |"
     ]
     rows += ["| --- | --- | --- | --- | --- | --- | --- |"]
     for name, values in times.items():
@@ -136,8 +136,8 @@ def table(times: dict[str, list[float]], precisions: dict[str, str], memory: dic
             f"{taken['peak'] / 2**20:.0f} MiB | {(taken['peak'] - taken['before']) / 2**20:.0f} MiB" if taken else "| "
         )
         rows.append(
-            f"| {name} | {precisions[name]} | {median[name]:.3f} ({low:.3f}–{high:.3f}) | {median[PEFT] / median[name]:.2f} "
-            f"| {median[name] / median[FLOOR]:.2f} | {size} |"
+            f"| {name} | {precisions[name]} | {median[name]:.3f} ({low:.3f}–{high:.3f}) "
+            f"| {median[PEFT] / median[name]:.2f} | {median[name] / median[FLOOR]:.2f} | {size} |"
         )
     return "\n".join(rows)
 
@@ -160,9 +160,9 @@ def report(quick: bool, rounds: int, with_memory: bool) -> str:
     return "\n".join([
         "# One training step",
         "",
-        f"{name}, {config.resolution} px, batch 1, rank {RANK}, attention adapted; {rounds} interleaved rounds, median.",
+        f"{name}, {config.resolution} px, batch 1, rank {RANK}, attention adapted; {rounds} rounds in turn, median.",
         f"{machine('diffusers', 'peft')}; load {before} before, {load()} after.",
-        f"sdlora and the floor: {config.precision}, channels_last, {config.attention} attention. PEFT tried in {slower}.",
+        f"sdlora and the floor: {config.precision}, channels_last, {config.attention} attention. PEFT in {slower}.",
         "",
         table(times, precisions, memory),
         "",
