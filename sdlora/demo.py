@@ -8,7 +8,6 @@ from rich.console import Console
 from .bases import load_base
 from .data.sample import sample_facts
 from .errors import Error
-from .evaluation import evaluate
 from .files import write_atomically
 from .mixing import Mixer
 from .mixing.grids import labelled_grid
@@ -41,13 +40,8 @@ def run_demo(workspace: Path, *, quick: bool = False, again: bool = False) -> li
         pictures.append(_save(_weights_grid(mixer, style, path, steps), workspace / "outputs" / f"demo-{style}.png"))
     console.print("mixing the two …")
     pictures.append(_save(_mixing_strip(mixer, adapters, steps), workspace / "outputs" / "demo-mix.png"))
-    if not quick:
-        for style, path in adapters.items():
-            result = evaluate(path, f"sample:{style}/holdout")
-            console.print(
-                f"{style}: held-out loss {result.base_loss:.4f} -> {result.adapter_loss:.4f}, "
-                f"{result.improvement:.1%} lower on {result.images} pictures that it never saw"
-            )
+    for style, path in adapters.items():
+        console.print(_improvement(style, RunFolder(workspace / "runs" / path.stem)))
     console.print("\nadapters, for any tool that reads .safetensors:", *(f"  {p}" for p in adapters.values()), sep="\n")
     console.print("pictures:", *(f"  {path}" for path in pictures), sep="\n")
     console.print("next: `sdlora ui` mixes them with sliders; your own pictures: README, 'Your first real style'")
@@ -69,6 +63,14 @@ def _adapter(style: str, workspace: Path, quick: bool, again: bool, console: Con
     if run.state == "stopped":
         raise Error("The demo was stopped: `sdlora demo` goes on where it was")
     return run.adapter_path
+
+
+def _improvement(style: str, run: RunFolder) -> str:
+    """What the run measured on pictures that it never saw."""
+    before, after = run.held_out_losses()
+    if before is None or after is None:
+        return f"{style}: its run folder is gone, and with it the held-out loss; see `sdlora evaluate`"
+    return f"{style}: held-out loss {before:.4f} -> {after:.4f}, {1 - after / before:.1%} lower on unseen pictures"
 
 
 def _unfinished(name: str, workspace: Path) -> bool:
