@@ -38,8 +38,9 @@ def sheet(four: list[Image.Image], drawn: list[Image.Image]) -> Image.Image:
         left = GAP + i * (CELL + GAP) + (wide if i >= len(four) else 0)
         paper.paste(picture, (left, GAP))
         pen.text((left, CELL + 2 * GAP), label, fill="#333333", font=ImageFont.load_default(size=16))
-    arrow = (GAP + len(four) * (CELL + GAP) + (wide - GAP) // 2, GAP + CELL // 2)
-    pen.text(arrow, "\u2192", fill="#555555", font=ImageFont.load_default(size=36), anchor="mm")
+    x, y = GAP + len(four) * (CELL + GAP) + (wide - GAP) // 2, GAP + CELL // 2
+    pen.line((x - 12, y, x + 10, y), fill="#555555", width=3)
+    pen.polygon(((x + 4, y - 8), (x + 16, y), (x + 4, y + 8)), fill="#555555")
     return paper
 
 

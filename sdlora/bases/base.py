@@ -47,8 +47,8 @@ class Base:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The UNet's precision; asked of a norm, since any other layer may be wrapped by a trainable one in fp32."""
-        return self.unet.conv_norm_out.weight.dtype
+        """The UNet's precision; asked of a frozen weight, since trainable layers put into it are in fp32."""
+        return next(p.dtype for p in self.unet.parameters() if not p.requires_grad)
 
     @property
     def device(self) -> torch.device:

@@ -41,10 +41,11 @@ def test_each_component_has_its_learning_rate(small, tmp_path):
     )
     largest = {"unet": 0.0, "text_encoder": 0.0}
     for key, tensor in weights.items():
-        if key.endswith(".up"):  # zero at first, and AdamW's first step is as long as its rate
+        if key.endswith(".up"):  # zero at first, and AdamW's first step is its rate, or less where gradients are tiny
             component = key.split(".")[0]
             largest[component] = max(largest[component], tensor.abs().max().item())
-    assert largest == pytest.approx({"unet": 1e-2, "text_encoder": 1e-4}, rel=0.1)
+    assert 0.5e-2 < largest["unet"] <= 1.01e-2
+    assert 0.5e-4 < largest["text_encoder"] <= 1.01e-4
 
 
 @pytest.mark.parametrize(
