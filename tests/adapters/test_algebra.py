@@ -18,10 +18,15 @@ terms_made_of = st.lists(
 class Constant(Update):
     """A kind of its own, of no low rank: the same number added everywhere."""
 
+    kind, shape, alpha = "constant", None, None
+
     def __init__(self, number):
         self.number = number
 
-    def delta(self, weight):
+    def fits(self, weight):
+        return True
+
+    def _delta(self, weight):
         return torch.full(weight.shape, self.number)
 
     def tensors(self):
