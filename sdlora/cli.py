@@ -117,8 +117,8 @@ def generate(prompt: str, adapters: tuple[str, ...], out: Path | None, as_json: 
 def evaluate(adapter: str, as_json: bool, workspace: str, **settings: Any) -> None:
     """The denoising loss with ADAPTER against the base's own, on images that were not trained on."""
     _speak_softly()
+    from .adapters.library import find
     from .evaluation import evaluate as measure
-    from .mixing.library import find
 
     result = measure(find(adapter, Path(workspace) / "adapters"), **settings)
     if as_json:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from ..adapters.library import find, parse_weight
 from ..bases import load_base
 from ..devices import pick_device
 from ..errors import Error
 from ..precision import fastest_dtype
 from .generated import FORMATS, GeneratedImage
-from .library import find
 from .mixer import Mixer
 
 
@@ -34,7 +34,7 @@ def generate_files(
     """Draw and save; returns the files and the pictures. Raises `Error` for what a user can mend."""
     library = Path(workspace) / "adapters"
     # found before the base is loaded: a wrong name should not cost half a minute
-    mix = {str(find(name, library)): weight for name, weight in map(parse_adapter, adapters)}
+    mix = {str(find(name, library)): weight for name, weight in map(parse_weight, adapters)}
     shape = parse_size(size)
     where = pick_device(device)
     loaded = load_base(base, device=where, dtype=fastest_dtype(where), prediction_type=prediction_type)
@@ -45,14 +45,6 @@ def generate_files(
     )
     paths = [p.save(_target(out, Path(workspace), p, len(pictures))) for p in pictures]
     return paths, pictures
-
-
-def parse_adapter(text: str) -> tuple[str, float]:
-    """`FILE_OR_NAME[:WEIGHT]`, split at the last colon if a number follows: `ink:0.8`, `C:\\ink.safetensors`."""
-    name, colon, weight = text.rpartition(":")
-    if colon and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", weight):
-        return name, float(weight)
-    return text, 1.0
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

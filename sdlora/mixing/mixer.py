@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..adapters import Adapter
+from ..adapters import library as adapter_library
 from ..bases import Base
 from ..bases.checkpoint_file import CHECKPOINT_SUFFIXES
 from ..errors import Error
 from ..sampling.defaults import defaults_for
 from ..sampling.denoise import OnStep, Recipe, draw
 from ..version import VERSION
-from . import library as adapter_library
 from .generated import GeneratedImage, MixedAdapter, Parameters
 from .merged_weights import MergedWeights
 

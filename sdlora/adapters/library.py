@@ -1,11 +1,15 @@
-"""A library: a folder of adapter files, each known by its file name without the ending."""
+"""A library: a folder of adapter files, each known by its file name without the ending. Finding imports no torch."""
 
+import re
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..adapters import Adapter, load_adapter
 from ..errors import Error
+
+if TYPE_CHECKING:
+    from .adapter import Adapter
 
 SUFFIX = ".safetensors"
 
@@ -28,7 +32,15 @@ def find(name_or_path: str, library: Path | None) -> Path:
     raise Error(f"There is no adapter {name_or_path!r} {where}: {hint}")
 
 
-def load(path: Path) -> Adapter:
+def parse_weight(text: str) -> tuple[str, float]:
+    """`FILE_OR_NAME[:WEIGHT]`, split at the last colon if a number follows: `ink:0.8`, `C:\\ink.safetensors`."""
+    name, colon, weight = text.rpartition(":")
+    if colon and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", weight):
+        return name, float(weight)
+    return text, 1.0
+
+
+def load(path: Path) -> "Adapter":
     """The adapter of a file, read anew only when the file has changed."""
     facts = path.stat()
     # not resolved: a link into a cache would give the adapter the name of the file that it leads to
@@ -36,5 +48,7 @@ def load(path: Path) -> Adapter:
 
 
 @lru_cache(maxsize=32)
-def _load(path: Path, _modified: int, _size: int) -> Adapter:
+def _load(path: Path, _modified: int, _size: int) -> "Adapter":
+    from .formats import load_adapter
+
     return load_adapter(path)
