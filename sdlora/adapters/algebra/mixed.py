@@ -1,11 +1,11 @@
-"""The exact sum of updates on one weight. Mixing, evaluation and previews all come through here."""
+"""The exact sum of updates on one weight. Mixing, evaluation, previews and `apply` all come through here."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from .updates import LoRA, Update
+from ..updates import LoRA, Update
 
 Term = tuple[float, Update]
 
@@ -25,6 +25,16 @@ def mixed_weight(weight: Tensor, terms: Sequence[Term]) -> Tensor:
             if not isinstance(update, LoRA):
                 delta = delta + w * update.delta(weight)
     return (weight.to(torch.float32) + delta).to(weight.dtype)
+
+
+def mixed_bias(bias: Tensor, terms: Sequence[Term]) -> Tensor:
+    """bias + Σ wᵢ · Δbᵢ over the terms that change the bias: summed in fp32, added once, rounded once."""
+    delta = torch.zeros((), device=bias.device)
+    for w, update in terms:
+        change = update.bias_delta(bias)
+        if change is not None:
+            delta = delta + w * change
+    return (bias.to(torch.float32) + delta).to(bias.dtype)
 
 
 def _low_rank_sum(weight: Tensor, terms: Sequence[tuple[float, LoRA]]) -> Tensor:
