@@ -9,7 +9,7 @@ from weakref import WeakSet
 import torch
 
 from sdlora import Adapter, Base, Error, Mixer, load_base
-from sdlora.adapters.formats.container import read_header
+from sdlora.adapters.header import read_header
 from sdlora.bases.found import find_bases
 from sdlora.devices import pick_device
 from sdlora.mixing import library

@@ -4,9 +4,7 @@ Format: https://github.com/huggingface/safetensors#format
 """
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -14,9 +12,7 @@ from torch import Tensor
 
 from ...errors import Error
 from ...files import write_atomically
-
-LENGTH_BYTES = 8
-LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
+from ..header import LENGTH_BYTES, read_header
 
 
 def read_container(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -35,22 +31,6 @@ def read_container(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} can't be read as safetensors ({problem}): it may be cut off; download or save it again"
         ) from None
     return tensors, header.get("__metadata__") or {}
-
-
-def read_header(path: Path) -> dict[str, Any]:
-    """The JSON header alone, without touching the tensors."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-        if size < LENGTH_BYTES or length > min(size - LENGTH_BYTES, LARGEST_HEADER):
-            raise Error(f"{path} is cut off, or no safetensors file: its header would be {length} bytes long")
-        try:
-            header = json.loads(file.read(length))
-        except (ValueError, RecursionError):
-            raise Error(f"{path} is not a safetensors file: its header is not JSON") from None
-    if not isinstance(header, dict):
-        raise Error(f"{path} is not a safetensors file: its header is not a JSON object")
-    return header
 
 
 def write_container(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
