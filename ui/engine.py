@@ -9,10 +9,10 @@ from weakref import WeakSet
 import torch
 
 from sdlora import Adapter, Base, Error, Mixer, load_base
+from sdlora.adapters import library
 from sdlora.adapters.header import read_header
 from sdlora.bases.found import find_bases
 from sdlora.devices import pick_device
-from sdlora.mixing import library
 from sdlora.precision import fastest_dtype
 from sdlora.sampling.defaults import SamplingDefaults, defaults_for
 from sdlora.sampling.denoise import Step
