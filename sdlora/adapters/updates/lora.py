@@ -1,12 +1,13 @@
 """LoRA, also of convolutions (LoCon)."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from ...errors import Error
-from .parts import check_alpha, check_rank, one_number
+from .parts import Parts, as_part, check_factors, number, part
 from .update import Update, without_unit_kernel
 
 
@@ -27,8 +28,12 @@ class LoRA(Update):
         fitting = len(down) in (2, 4) and len(up) in (2, 4) and down[0] == up[1] and up[2:] in ((), (1, 1))
         if not fitting or 0 in down + up:
             raise Error(f"down {down} and up {up} do not make a LoRA update")
-        check_rank(self.rank)
-        check_alpha(self.alpha)
+        check_factors("LoRA", self.rank, self.alpha)
+
+    @classmethod
+    def from_parts(cls, parts: Parts) -> Self:
+        down, up = part(parts, "lora_down.weight"), part(parts, "lora_up.weight")
+        return cls(down, up, number(parts, "alpha", down.shape[0] if down.ndim else 0))
 
     @property
     def kind(self) -> str:
@@ -52,7 +57,7 @@ class LoRA(Update):
         return up * self.scale, self.down.to(device, torch.float32).flatten(1)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"lora_down.weight": self.down, "lora_up.weight": self.up, "alpha": one_number(self.alpha)}
+        return {"lora_down.weight": self.down, "lora_up.weight": self.up, "alpha": as_part(self.alpha)}
 
     def _delta(self, weight: Tensor) -> Tensor:
         up, down = self.factors(weight.device)
