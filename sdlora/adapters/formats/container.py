@@ -1,36 +1,86 @@
-"""The safetensors container: an 8-byte header length, a JSON header, then the tensors' bytes.
-
-Format: https://github.com/huggingface/safetensors#format
-"""
+"""Tensors in files: read one by one once the header is checked, written atomically, and hashed."""
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import safetensors.torch
-from safetensors import SafetensorError
+import torch
 from torch import Tensor
 
 from ...errors import Error
 from ...files import write_atomically
-from ..header import LENGTH_BYTES, read_header
+from .header import LENGTH_BYTES, Entry, Header, read_header
+
+TORCH_DTYPE = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I16": torch.int16,
+    "U16": torch.uint16,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I32": torch.int32,
+    "U32": torch.uint32,
+    "F32": torch.float32,
+    "I64": torch.int64,
+    "U64": torch.uint64,
+    "F64": torch.float64,
+}
 
 
-def read_container(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors, copied into memory, and the header's metadata. Lengths and shapes are checked before that.
+class Tensors(Protocol):
+    """A file's tensors by key: shapes and metadata at once, numbers when asked for."""
 
-    Raises `Error` naming the file when it is missing, cut off, or no safetensors file.
-    """
-    if not path.is_file():
-        raise Error(f"there is no adapter file {path}")
-    try:
-        header = read_header(path)
-        # `load_file` maps the file: overwriting it would change the numbers, and Windows would not let it be replaced
-        tensors = {key: tensor.clone() for key, tensor in safetensors.torch.load_file(path).items()}
-    except (SafetensorError, OSError, ValueError, KeyError) as problem:
-        raise Error(
-            f"{path} can't be read as safetensors ({problem}): it may be cut off; download or save it again"
-        ) from None
-    return tensors, header.get("__metadata__") or {}
+    @property
+    def entries(self) -> Mapping[str, Entry]: ...
+
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+
+    def read(self, key: str) -> Tensor: ...
+
+
+class Container:
+    """A safetensors file. Raises `Error` naming the file when it is missing, cut off or makes no sense."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.header: Header = read_header(path)
+        self.entries = self.header.entries
+        self.metadata = self.header.metadata
+
+    def read(self, key: str) -> Tensor:
+        """One tensor, in memory of its own: the file may change or be replaced afterwards."""
+        entry = self.entries[key]
+        content = bytearray(entry.end - entry.start)
+        with self.path.open("rb") as file:
+            file.seek(self.header.data_start + entry.start)
+            if file.readinto(content) != len(content):
+                raise Error(f"{self.path} changed while it was read: try again")
+        dtype = TORCH_DTYPE[entry.dtype]
+        if not content:
+            return torch.empty(entry.shape, dtype=dtype)
+        return torch.frombuffer(content, dtype=dtype).reshape(entry.shape)
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Tensors that are there already, as a pickled file gives them."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        return {key: Entry(str(tensor.dtype), tuple(tensor.shape)) for key, tensor in self.tensors.items()}
+
+    def read(self, key: str) -> Tensor:
+        return self.tensors[key].detach().cpu().clone()
 
 
 def write_container(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
