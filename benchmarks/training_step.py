@@ -57,18 +57,15 @@ class Bench:
             material = one_picture(Path(folder), resolution)
             yield Bench(base, material, our_config(base, material, Path(folder), resolution, RANK))
 
-    def peft(self, precision: str) -> Step:
-        return peft_step(copy.deepcopy(self.base), PRECISIONS[precision], self.config.resolution, RANK)
-
-    def ours(self, *, compiled: bool) -> Step:
+    def contender(self, name: str, peft_precision: str, *, keep: bool = True) -> Step:
+        """One step of a contender, on a copy of the base, or on the base itself where nobody needs it afterwards."""
+        base = copy.deepcopy(self.base) if keep else self.base
+        if name == PEFT:
+            return peft_step(base, PRECISIONS[peft_precision], self.config.resolution, RANK)
+        if name == FLOOR:
+            return floor_step(base, self.config)
         # one optimiser step, without the log line and the polling between steps
-        return our_trainer(copy.deepcopy(self.base), self.config, self.material, compiled=compiled)._optimise
-
-    def floor(self) -> Step:
-        return floor_step(copy.deepcopy(self.base), self.config)
-
-    def contender(self, name: str, peft_precision: str) -> Step:
-        return self.peft(peft_precision) if name == PEFT else self.ours(compiled=name == COMPILED)
+        return our_trainer(base, self.config, self.material, compiled=name == COMPILED)._optimise
 
 
 def seconds(step: Step) -> float:
@@ -79,7 +76,7 @@ def seconds(step: Step) -> float:
 
 def faster_peft(bench: Bench) -> tuple[str, Step, dict[str, float]]:
     """The PEFT loop in the precision in which its best of a few steps is faster, and the best of both."""
-    steps = {precision: bench.peft(precision) for precision in ("bf16", "fp32")}
+    steps = {precision: bench.contender(PEFT, precision) for precision in ("bf16", "fp32")}
     times = {precision: min(values) for precision, values in interleaved(steps, PEFT_TRIES).items()}
     best = min(times, key=lambda precision: times[precision])
     return best, steps[best], times
@@ -114,7 +111,7 @@ def memory_of(name: str, peft_precision: str, quick: bool) -> dict[str, int]:
 
 def print_memory(name: str, peft_precision: str, quick: bool) -> None:
     with Bench.open(quick) as bench:
-        step = bench.contender(name, peft_precision)
+        step = bench.contender(name, peft_precision, keep=False)
         before, peak = peak_memory(lambda: [step() for _ in range(WARM_UP)])
     print(json.dumps({"before": before, "peak": peak}))
 
@@ -143,10 +140,10 @@ def report(quick: bool, rounds: int, with_memory: bool) -> str:
     """Measure everything; the whole result as markdown."""
     with Bench.open(quick) as bench:
         peft_precision, peft, both = faster_peft(bench)
-        contenders: dict[str, Step] = {PEFT: peft, OURS: bench.ours(compiled=False)}
+        contenders: dict[str, Step] = {PEFT: peft, OURS: bench.contender(OURS, peft_precision)}
         if not quick:  # compiling takes a minute
-            contenders[COMPILED] = bench.ours(compiled=True)
-        contenders[FLOOR] = bench.floor()
+            contenders[COMPILED] = bench.contender(COMPILED, peft_precision)
+        contenders[FLOOR] = bench.contender(FLOOR, peft_precision)
         before = load()
         times = interleaved(contenders, rounds)
         config, name = bench.config, "mini" if quick else "SD 1.5 (random weights)"

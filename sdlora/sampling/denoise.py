@@ -43,6 +43,11 @@ class Recipe:
     sampler: str
     size: tuple[int, int]
 
+    @property
+    def guided(self) -> bool:
+        """Whether the negative prompt's prediction is asked for, too."""
+        return self.guidance > 1
+
     def check(self, base: Base) -> None:
         """Raises `Error` for a setting that can't work, before any time is spent."""
         factor = base.vae_factor
@@ -69,20 +74,27 @@ def starting_noise(base: Base, recipe: Recipe) -> tuple[Tensor, torch.Generator]
     return torch.randn((1, base.unet.config["in_channels"], height, width), generator=generator), generator
 
 
+def prompt_context(base: Base, recipe: Recipe) -> Tensor:
+    """What the UNet reads of a recipe, (2, context length, width) with the negative prompt first where guided, else 1."""
+    return encode(base, [recipe.negative, recipe.prompt] if recipe.guided else [recipe.prompt])
+
+
 @torch.no_grad()
-def denoise(base: Base, recipe: Recipe, on_step: OnStep | None = None) -> Tensor:
-    """Latents of one picture. Classifier-free guidance (Ho & Salimans, 2022, arXiv:2207.12598) above 1."""
+def denoise(base: Base, recipe: Recipe, on_step: OnStep | None = None, context: Tensor | None = None) -> Tensor:
+    """Latents of one picture. Classifier-free guidance (Ho & Salimans, 2022, arXiv:2207.12598) above 1.
+
+    `context` is the recipe's `prompt_context`, where it was encoded before.
+    """
     scheduler = make_scheduler(base, recipe.sampler)
     scheduler.set_timesteps(recipe.steps, device=base.device)
     noise, generator = starting_noise(base, recipe)
     latents = noise.to(base.device) * scheduler.init_noise_sigma
-    guided = recipe.guidance > 1
-    context = encode(base, [recipe.negative, recipe.prompt] if guided else [recipe.prompt])
+    context = prompt_context(base, recipe) if context is None else context
     options = {"generator": generator} if _is_stochastic(scheduler) else {}
     for index, t in enumerate(scheduler.timesteps):
         entry = scheduler.scale_model_input(latents, t).expand(len(context), -1, -1, -1)
         guess = base.unet(entry.to(base.dtype), t, context).sample.float()
-        if guided:
+        if recipe.guided:
             without, with_prompt = guess.chunk(2)
             guess = without + recipe.guidance * (with_prompt - without)
         latents = scheduler.step(guess, t, latents, **options).prev_sample
@@ -102,10 +114,10 @@ def decode(base: Base, latents: Tensor) -> Image.Image:
     return Image.fromarray(array.astype(np.uint8))
 
 
-def draw(base: Base, recipe: Recipe, on_step: OnStep | None = None) -> Image.Image:
-    """One picture of a recipe, on the base as it stands."""
+def draw(base: Base, recipe: Recipe, on_step: OnStep | None = None, context: Tensor | None = None) -> Image.Image:
+    """One picture of a recipe, on the base as it stands; see `denoise`."""
     recipe.check(base)
-    return decode(base, denoise(base, recipe, on_step))
+    return decode(base, denoise(base, recipe, on_step, context))
 
 
 def _is_stochastic(scheduler: object) -> bool:

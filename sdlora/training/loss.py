@@ -63,17 +63,18 @@ def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 class Denoiser(torch.nn.Module):
-    """The UNet with, where it trains, the text encoder before it: one module, so that one wrapper covers both."""
+    """The UNet with, unless every prompt comes encoded, the text encoder before it: one module for one wrapper."""
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Base, *, encodes: bool = True) -> None:
         super().__init__()
         self.unet = base.unet
-        self.text_encoder = base.text_encoders[0]
+        self.text_encoder = base.text_encoders[0] if encodes else None
         self.dtype = base.dtype
 
     def forward(self, noisy: Tensor, timesteps: Tensor, prompts: Tensor) -> Tensor:
         """noisy (n, channels, h, w), timesteps (n,), prompts as token ids (n, length) or already encoded
         (n, length, width) -> the prediction (n, channels, h, w) in the base's dtype."""
-        context = prompts if prompts.is_floating_point() else self.text_encoder(prompts).last_hidden_state
+        encoded = prompts.is_floating_point() or self.text_encoder is None
+        context = prompts if encoded else self.text_encoder(prompts).last_hidden_state
         entry = noisy.to(self.dtype).contiguous(memory_format=torch.channels_last)
         return self.unet(entry, timesteps, context.to(self.dtype)).sample

@@ -4,12 +4,14 @@ import torch
 from torch import nn
 
 from ..bases import Base
+from ..bases.base import vae_dtype
 from ..data.latents import Latents, encode_images
 from .attention import use_attention
 from .batches import Batches, Prompts
 from .config import ResolvedConfig
 from .convolution import use_small_map_convolutions
 from .defaults import PRECISIONS
+from .gated_gelu import use_lean_gates
 from .holdout import Holdout
 from .loss import NoiseSchedule
 from .material import MUCH_LOST, Material
@@ -23,6 +25,7 @@ def ready_base(base: Base, config: ResolvedConfig, device: torch.device, *, enco
         nn.Module.to(module, PRECISIONS[config.precision])  # diffusers' own `to` warns without a reason
     base.unet.to(memory_format=torch.channels_last)
     use_attention(base.unet, config.attention)
+    use_lean_gates(base.unet)
     if device.type == "cpu":
         use_small_map_convolutions(base.unet)
     if config.gradient_checkpointing:
@@ -68,6 +71,15 @@ def ready_holdout(base: Base, config: ResolvedConfig, material: Material, *, enc
     if not material.holdout:
         return None
     return Holdout(base, material.holdout, config.resolution, seed=config.seed, encoder_trains=encoder_trains)
+
+
+def let_go(base: Base, config: ResolvedConfig, *, encoder_trains: bool) -> None:
+    """Give back memory once everything is encoded: the VAE is left for previews alone, so the run's precision does for
+    it, and a frozen text encoder is left for nothing."""
+    nn.Module.to(base.vae, vae_dtype(base.family, PRECISIONS[config.precision]))
+    if not encoder_trains:
+        for encoder in base.text_encoders:
+            encoder.to("meta")
 
 
 def _unsuited(latents: Latents, resolution: int) -> list[str]:

@@ -7,7 +7,7 @@ from ..bases import Base
 from ..data.folder import Example
 from ..files import write_atomically
 from ..sampling.defaults import defaults_for
-from ..sampling.denoise import Recipe, draw
+from ..sampling.denoise import Recipe, draw, prompt_context
 
 PROMPTS = 2
 SEED = 1
@@ -19,14 +19,25 @@ def usual_prompts(holdout: Sequence[Example], train: Sequence[Example]) -> list[
     return list(dict.fromkeys(captions))[:PROMPTS]
 
 
-def draw_previews(base: Base, prompts: Sequence[str], side: int, step: int, folder: Path) -> list[Path]:
-    """One picture a prompt, `step-000100-0.png`, …, at the base's usual settings."""
-    usual = defaults_for(base)
-    written = []
-    for i, prompt in enumerate(prompts):
-        recipe = Recipe(prompt, "", SEED + i, usual.steps, usual.guidance, usual.sampler, (side, side))
-        picture = draw(base, recipe)
-        path = folder / f"step-{step:06d}-{i}.png"
-        write_atomically(path, lambda target, picture=picture: picture.save(target, "PNG"))  # type: ignore[misc]
-        written.append(path)
-    return written
+class Previews:
+    """One picture a prompt whenever asked, at the base's usual settings. Prompts are encoded once unless the text
+    encoder trains, so that it need not be kept."""
+
+    def __init__(self, base: Base, prompts: Sequence[str], side: int, *, encoder_trains: bool) -> None:
+        usual = defaults_for(base)
+        self._base = base
+        self._recipes = [
+            Recipe(prompt, "", SEED + i, usual.steps, usual.guidance, usual.sampler, (side, side))
+            for i, prompt in enumerate(prompts)
+        ]
+        self._contexts = [None if encoder_trains else prompt_context(base, recipe) for recipe in self._recipes]
+
+    def draw(self, step: int, folder: Path) -> list[Path]:
+        """Write `step-000100-0.png`, … into the folder."""
+        written = []
+        for i, (recipe, context) in enumerate(zip(self._recipes, self._contexts, strict=True)):
+            picture = draw(self._base, recipe, context=context)
+            path = folder / f"step-{step:06d}-{i}.png"
+            write_atomically(path, lambda target, picture=picture: picture.save(target, "PNG"))  # type: ignore[misc]
+            written.append(path)
+        return written

@@ -25,8 +25,8 @@ from .interrupts import Interrupts
 from .loss import Denoiser, NoiseSchedule, squared_error
 from .material import Material
 from .optimiser import make_optimiser, make_schedule
-from .preparation import ready_base, ready_batches, ready_holdout
-from .previews import draw_previews
+from .preparation import let_go, ready_base, ready_batches, ready_holdout
+from .previews import Previews
 from .progress import Reporter, StepBar, used_memory
 from .randomness import derived_seed
 from .run_folder import RunFolder
@@ -49,7 +49,7 @@ class TrainedRun:
 
 
 class Trainer:
-    """One run, from a resolved config to an adapter file."""
+    """One run, from a resolved config to an adapter file. The base is the run's own: parts that are done are let go."""
 
     def __init__(
         self,
@@ -75,10 +75,12 @@ class Trainer:
             base, config, material, reporter, encoder_trains=encoder_trains, examples_per_step=self._examples_per_step
         )
         self._holdout = ready_holdout(base, config, material, encoder_trains=encoder_trains)
+        self._previews = Previews(base, config.sample_prompts, config.resolution, encoder_trains=encoder_trains)
+        let_go(base, config, encoder_trains=encoder_trains)
         self.layers: Layers = inject(
             base, paths, rank=config.rank, alpha=config.effective_alpha, dropout=config.dropout, seed=config.seed
         )
-        self._denoiser = Denoiser(base)
+        self._denoiser = Denoiser(base, encodes=encoder_trains)
         optimiser = make_optimiser(self.layers, self.config, self.device)
         self._parameters = [p for group in optimiser.param_groups for p in group["params"]]
         self._learning_rate = make_schedule(optimiser, self.config)
@@ -226,8 +228,7 @@ class Trainer:
     def _preview(self) -> None:
         if self.accelerator.is_main_process:
             self._denoiser.eval()
-            config = self.config
-            draw_previews(self.base, config.sample_prompts, config.resolution, self.step, self.run.samples)
+            self._previews.draw(self.step, self.run.samples)
 
     def _asked_to_stop(self) -> bool:
         """Poll `control.json` and the keyboard; wait here while a pause is asked for."""
