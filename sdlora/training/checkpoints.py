@@ -33,6 +33,12 @@ class Checkpoint:
         return target
 
     @staticmethod
+    def prune(folder: Path, keep: int) -> None:
+        """Remove all but the newest `keep`; each is as large as three adapters in fp32."""
+        for file in sorted(_files(folder), key=_step_of)[:-keep]:
+            file.unlink(missing_ok=True)
+
+    @staticmethod
     def load(path: Path) -> "Checkpoint":
         """Raises `Error` when the file is damaged."""
         try:

@@ -107,6 +107,7 @@ class TrainConfig(BaseModel):
     compile: bool = Field(False, description="torch.compile the transformer blocks: minutes once, then faster steps")
 
     checkpoint_every: Positive | Auto = Field("auto", description="steps between checkpoints")
+    keep_checkpoints: Positive = Field(3, description="newest checkpoints to keep; older ones are removed")
     validate_every: Positive | Auto = Field("auto", description="steps between measurements of the held-out loss")
     sample_every: Positive | Auto = Field("auto", description="steps between sample images")
     sample_prompts: list[str] | Auto = Field(

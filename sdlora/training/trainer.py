@@ -271,6 +271,7 @@ class Trainer:
         if not all(tensor.isfinite().all() for tensor in weights.values()):
             raise not_finite("adapter", math.nan, self.step, self.run)  # the newest checkpoint must be a good one
         Checkpoint(self.step, weights, states).save(self.run.checkpoints)
+        Checkpoint.prune(self.run.checkpoints, self.config.keep_checkpoints)
 
     def _stateful(self) -> dict[str, Any]:
         parts = {"optimizer": self._optimiser, "schedule": self._learning_rate}

@@ -52,6 +52,15 @@ def test_the_newest_is_the_one_with_the_most_steps(tmp_path):
     assert newest is not None and newest.step == Checkpoint.newest_step(tmp_path) == 1_000_000
 
 
+def test_only_the_newest_are_kept(tmp_path):
+    for step in (999_999, 1_000_000, 20, 30):
+        Checkpoint(step, {"a": torch.ones(1)}, {}).save(tmp_path)
+    Checkpoint.prune(tmp_path, keep=5)
+    assert len(list(tmp_path.iterdir())) == 4
+    Checkpoint.prune(tmp_path, keep=2)
+    assert {file.name for file in tmp_path.iterdir()} == {"step-999999.safetensors", "step-1000000.safetensors"}
+
+
 @pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: b"", lambda data: data[:-4]])
 def test_a_damaged_one_is_a_sentence(tmp_path, states, damage):
     path = Checkpoint(7, {"a": torch.ones(100)}, states).save(tmp_path)

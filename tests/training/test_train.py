@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -104,6 +105,12 @@ def test_it_learns(small, tmp_path):
     run = sdlora.train(small(tmp_path, images=folder, steps=24, learning_rate=3e-3), quiet=True)
     losses = [row["loss"] for row in RunFolder(run.folder).metrics() if "loss" in row]
     assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
+
+
+def test_the_file_says_nothing_of_where_it_was_made(small, tmp_path, images):
+    file = sdlora.train(small(tmp_path, steps=1), quiet=True).adapter_path.read_bytes()
+    for place in (tmp_path, images.parent, Path.home(), Path.cwd()):
+        assert str(place).encode() not in file
 
 
 def test_the_first_loss_is_the_base_s(small, tmp_path, mini):
