@@ -10,7 +10,7 @@ import torch
 
 from sdlora import Adapter, Base, Error, Mixer, load_base
 from sdlora.adapters import library
-from sdlora.adapters.header import read_header
+from sdlora.adapters.formats.header import glance
 from sdlora.bases.found import find_bases
 from sdlora.devices import pick_device
 from sdlora.precision import fastest_dtype
@@ -50,10 +50,10 @@ class Engine:
     def trigger(self, name: str) -> str:
         """An adapter's trigger words, "" where its file tells none. Reads the header alone."""
         try:
-            header = read_header(library.find(name, self.adapters_folder))
+            _, metadata = glance(library.find(name, self.adapters_folder))
         except (Error, OSError):
             return ""
-        return str(Adapter(name, {}, metadata=header.get("__metadata__", {})).trigger or "")
+        return str(Adapter(name, {}, metadata=metadata).trigger or "")
 
     def usual(self, base: str) -> SamplingDefaults:
         """What a base is best used with; it is loaded if it never was. Raises `Error` when it can't be."""

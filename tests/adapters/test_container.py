@@ -7,7 +7,7 @@ import torch
 
 from sdlora.adapters import load_adapter
 from sdlora.adapters.formats.container import file_hash
-from sdlora.adapters.header import LARGEST_HEADER
+from sdlora.adapters.formats.header import LARGEST_HEADER
 from sdlora.errors import Error
 from tests.adapters.made import kohya_file, random_lora
 

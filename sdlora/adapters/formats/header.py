@@ -7,11 +7,13 @@ Format: https://github.com/huggingface/safetensors#format
 import json
 import math
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import Error
+from ...files import write_atomically
 
 LENGTH_BYTES = 8
 # The largest honest adapters have some 10,000 tensors; tags and a thumbnail add a few megabytes. These bounds keep a
@@ -77,7 +79,48 @@ def read_header(path: Path) -> Header:
         raise Error(f"{path} can't be read: {problem.strerror or problem}") from None
 
 
+def glance(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The header's own words for each tensor, and the metadata, for lists of many files: places are not checked.
+
+    Raises `Error` as `read_header` does, and `OSError`.
+    """
+    content, _ = _content(path)
+    try:
+        return content, _metadata(content.pop("__metadata__", None))
+    except _Broken as problem:
+        raise _no_header(path, problem) from None
+
+
+def write_metadata(path: Path, metadata: dict[str, str]) -> None:
+    """Give a file this metadata, atomically. The tensors' bytes stay, and so does the hash that A1111 knows it by."""
+    content, old_length = _content(path)
+    header = json.dumps(content | {"__metadata__": metadata}, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % LENGTH_BYTES)  # the format aligns the tensors
+    if len(header) > LARGEST_HEADER:
+        raise Error(f"{path}: its header would be {len(header)} bytes long, more than the {LARGEST_HEADER} allowed")
+
+    def write(target: Path) -> None:
+        with path.open("rb") as old, target.open("wb") as new:
+            old.seek(LENGTH_BYTES + old_length)
+            new.write(len(header).to_bytes(LENGTH_BYTES, "little") + header)
+            shutil.copyfileobj(old, new, 1 << 22)
+
+    write_atomically(path, write)
+
+
 def _read(path: Path) -> Header:
+    content, length = _content(path)
+    try:
+        metadata = _metadata(content.pop("__metadata__", None))
+        entries = {key: _entry(key, value) for key, value in content.items()}
+        _check_places(entries, path.stat().st_size - LENGTH_BYTES - length)
+    except _Broken as problem:
+        raise _no_header(path, problem) from None
+    return Header(entries, metadata, length)
+
+
+def _content(path: Path) -> tuple[dict[str, Any], int]:
+    """The header as JSON, and its length in bytes."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(LENGTH_BYTES), "little")
@@ -87,13 +130,13 @@ def _read(path: Path) -> Header:
             raise Error(f"{path} is no adapter: its header is {length} bytes long, more than {LARGEST_HEADER}")
         raw = file.read(length)
     try:
-        content = _parse(raw)
-        metadata = _metadata(content.pop("__metadata__", None))
-        entries = {key: _entry(key, value) for key, value in content.items()}
-        _check_places(entries, size - LENGTH_BYTES - length)
+        return _parse(raw), length
     except _Broken as problem:
-        raise Error(f"{path} is not a safetensors file that can be read: {problem}") from None
-    return Header(entries, metadata, length)
+        raise _no_header(path, problem) from None
+
+
+def _no_header(path: Path, problem: Exception) -> Error:
+    return Error(f"{path} is not a safetensors file that can be read: {problem}")
 
 
 class _Broken(Exception):
@@ -118,7 +161,8 @@ def _check_size(raw: bytes) -> None:
     at_least_strings = raw.count(b'"') - raw.count(b'\\"')  # every string has a quote that no backslash precedes
     if at_least_strings > 2 * MOST_VALUES:
         raise _Broken("its header has more entries than any adapter's")
-    if not _fits(raw) and not _fits(_STRING.sub(b"", raw)):  # taking the strings out costs a while, and is seldom needed
+    # taking the strings out costs a while, and is seldom needed
+    if not _fits(raw) and not _fits(_STRING.sub(b"", raw)):
         raise _Broken("its header has more entries than any adapter's")
 
 
