@@ -10,7 +10,7 @@ from ...errors import Error
 from .. import tables
 from ..updates import LoRA, Update, update_from
 from ..updates.tucker import Tucker
-from .low_rank import Reduction, decomposed, decomposed_matrix, lora_from, truncated
+from .low_rank import Reduction, lora_from, reduced, reduced_matrix
 from .report import ModuleError
 
 Weights = Mapping[str, Tensor]  # a base's weights by module path; they may be read from a file when asked for
@@ -79,18 +79,16 @@ def low_rank_update(factors: Factors, shape: tuple[int, ...], size: Reduction) -
     """A LoRA of the factors' product, as small as asked for."""
     if not size:
         return lora_from(*factors, shape)
-    parts = decomposed(*factors)
-    return truncated(parts, size.rank_of(parts), shape)
+    return reduced(*factors, size, shape)
 
 
 def whole_update(delta: Tensor, bias: Tensor | None, size: Reduction) -> tuple[Update, ModuleError]:
-    """An update of a whole fp64 ΔW and, where there is one, Δbias (out,): reduced to a LoRA if `size` asks for it.
+    """An update of a whole ΔW (fp32 or fp64) and of Δbias (out,), where there is one; a LoRA if `size` asks for it.
 
     What a LoRA can't hold stays whole: vectors (norm layers) and changes of biases.
     """
     if delta.ndim > 1 and size and bias is None:
-        parts = decomposed_matrix(delta.flatten(1))
-        return truncated(parts, size.rank_of(parts), tuple(delta.shape))
+        return reduced_matrix(delta.flatten(1), size, tuple(delta.shape))
     weight_part, bias_part = ("w_norm", "b_norm") if delta.ndim == 1 else ("diff", "diff_b")
     tensors = {weight_part: delta.float()} | ({} if bias is None else {bias_part: bias.float()})
     error = ModuleError(float(delta.norm()), float((tensors[weight_part] - delta).norm()))

@@ -10,22 +10,8 @@ from ...errors import Error
 from ..updates import LoRA
 from .report import ModuleError
 
+COLUMNS = 4096  # so many are turned into fp64 at once
 COMFORTABLE = 6  # factors whose peaks lie within 2^±6 lose nothing to fp16's narrow range of exponents
-
-
-@dataclass(frozen=True)
-class Decomposed:
-    """A ΔW of (out, n) as `left` (out, r) with orthonormal columns times `right` (r, n), rows of norm `values`."""
-
-    left: Tensor
-    values: Tensor  # the singular values, falling
-    right: Tensor
-
-    @property
-    def tails(self) -> Tensor:
-        """(r + 1,): the energy Σσ² that is lost when the first 0, 1, … r are kept."""
-        energies = self.values.square().flip(0).cumsum(0).flip(0)
-        return torch.cat([energies, energies.new_zeros(1)])
 
 
 @dataclass(frozen=True)
@@ -55,54 +41,68 @@ class Reduction:
     def __bool__(self) -> bool:
         return any(wish is not None for wish in (self.rank, self.keep, self.ratio, self.max_error))
 
-    def rank_of(self, decomposed: Decomposed) -> int:
-        """The rank to keep, at least 1."""
-        values, tails = decomposed.values, decomposed.tails
-        whole = max(1, int((values > 0).sum()))
+    def rank_of(self, values: Tensor) -> int:
+        """The rank to keep of these falling singular values, at least 1."""
+        energies, whole = tails(values), max(1, int((values > 0).sum()))
         ranks = [whole if self.rank is None else min(self.rank, whole)]
         allowed = [1 - self.keep] if self.keep is not None else []
         allowed += [self.max_error**2] if self.max_error is not None else []
         if allowed:
-            ranks.append(int((tails > min(allowed) * tails[0]).sum()))
+            ranks.append(int((energies > min(allowed) * energies[0]).sum()))
         if self.ratio is not None:
             ranks.append(int((values * self.ratio >= values[0]).sum()))
         return max(1, min(ranks))
 
 
-def decomposed(left: Tensor, right: Tensor) -> Decomposed:
-    """The singular values and vectors of left (out, r) · right (r, n), by QR of both and an SVD of the (r, r) core.
+def tails(values: Tensor) -> Tensor:
+    """(r + 1,): the energy Σσ² that is lost when the first 0, 1, … r singular values are kept."""
+    return torch.cat([values.square().flip(0).cumsum(0).flip(0), values.new_zeros(1)])
 
-    That costs (out + n) · r² instead of the out · n · min(out, n) of an SVD of the product, and loses nothing.
+
+def decomposed(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """left (out, r) · right (r, n) as U (out, k), singular values (k,) and Vᵀ (k, n), k = min(out, r, n).
+
+    By QR of both and an SVD of the small core, which costs (out + n) · r² instead of the out · n · min(out, n) of an
+    SVD of the product, and loses nothing.
     """
     q_left, r_left = torch.linalg.qr(left)
     q_right, r_right = torch.linalg.qr(right.T)
     u, values, v = torch.linalg.svd(r_left @ r_right.T, full_matrices=False)
-    values = _without_noise(values, max(left.shape[0], right.shape[1]) * torch.finfo(values.dtype).eps)
-    return Decomposed(q_left @ u, values, (values[:, None] * v) @ q_right.T)
+    noise = max(left.shape[0], right.shape[1]) * torch.finfo(values.dtype).eps
+    return q_left @ u, _without_noise(values, noise), v @ q_right.T
 
 
-def decomposed_matrix(matrix: Tensor) -> Decomposed:
-    """The same of a full fp64 matrix (out, n), for kinds that have no factors.
+def reduced(left: Tensor, right: Tensor, size: Reduction, shape: tuple[int, ...]) -> tuple[LoRA, ModuleError]:
+    """The LoRA nearest to left · right that `size` asks for (Eckart and Young, 1936), for a weight of `shape`."""
+    u, values, v = decomposed(left, right)
+    rank = size.rank_of(values)
+    return _cut(u[:, :rank] * values[:rank], v[:rank], values, shape)
 
-    By the eigenvectors of the smaller Gram matrix, several times faster than an SVD; that leaves the singular values
-    an error of 1e-8 of the largest one, below fp32's.
+
+def reduced_matrix(matrix: Tensor, size: Reduction, shape: tuple[int, ...]) -> tuple[LoRA, ModuleError]:
+    """The same of a whole ΔW (out, n), for kinds that have no factors.
+
+    By the eigenvectors of the smaller Gram matrix, several times faster than an SVD and in little more memory than the
+    matrix; that leaves the singular values an error of 1e-8 of the largest one, below fp32's.
     """
-    if matrix.shape[0] > matrix.shape[1]:
-        turned = decomposed_matrix(matrix.T)
-        unit = torch.where(turned.values[:, None] > 0, turned.right / turned.values[:, None], 0)
-        return Decomposed(unit.T, turned.values, turned.values[:, None] * turned.left.T)
-    energies, vectors = torch.linalg.eigh(matrix @ matrix.T)
-    energies = _without_noise(energies.flip(0), len(energies) * torch.finfo(energies.dtype).eps)
-    left = vectors.flip(1)
-    return Decomposed(left, energies.sqrt(), left.T @ matrix)
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    gram = torch.zeros(len(wide), len(wide), dtype=torch.float64)
+    for columns in wide.split(COLUMNS, dim=1):
+        gram.addmm_(columns.double(), columns.double().T)
+    energies, vectors = torch.linalg.eigh(gram)
+    values = _without_noise(energies.flip(0), len(gram) * torch.finfo(gram.dtype).eps).sqrt()
+    rank = size.rank_of(values)
+    left = vectors.flip(1)[:, :rank]
+    right = torch.cat([left.T @ columns.double() for columns in wide.split(COLUMNS, dim=1)], dim=1)
+    return _cut(left, right, values, shape) if wide is matrix else _cut(right.T, left.T, values, shape)
 
 
-def truncated(parts: Decomposed, rank: int, shape: tuple[int, ...]) -> tuple[LoRA, ModuleError]:
-    """The nearest LoRA of this rank (Eckart and Young, 1936) for a weight of `shape`, and its error."""
-    update, rounding = lora_from(parts.left[:, :rank], parts.right[:rank], shape)
-    tails = parts.tails
-    lost = math.hypot(float(tails[rank].sqrt()), rounding.error)
-    return update, ModuleError(float(tails[0].sqrt()), lost, rank)
+def _cut(left: Tensor, right: Tensor, values: Tensor, shape: tuple[int, ...]) -> tuple[LoRA, ModuleError]:
+    """The LoRA of factors that hold the first singular values, and the error of leaving the others out."""
+    update, rounding = lora_from(left, right, shape)
+    energies = tails(values)
+    lost = math.hypot(float(energies[update.rank].sqrt()), rounding.error)
+    return update, ModuleError(float(energies[0].sqrt()), lost, update.rank)
 
 
 def lora_from(left: Tensor, right: Tensor, shape: tuple[int, ...]) -> tuple[LoRA, ModuleError]:

@@ -1,13 +1,13 @@
 """An adapter with smaller ranks."""
 
-import torch
+from dataclasses import replace
 
 from ...errors import Error
 from ..adapter import Adapter
 from ..updates import Update
 from . import describing
 from .deltas import Weights, delta_of, factors_of, shape_of, whole_update
-from .low_rank import Reduction, decomposed, product_norm, truncated
+from .low_rank import Reduction, reduced
 from .report import ErrorReport, ModuleError
 
 
@@ -44,11 +44,8 @@ def _resized(
     shape = shape_of(path, [update], family, base)
     factors = factors_of(update)
     if factors and shape is not None:
-        parts = decomposed(*factors)
-        rank = size.rank_of(parts)
-        if rank >= factors[0].shape[1]:
-            return update, ModuleError(product_norm(*factors), 0.0, rank)
-        return truncated(parts, rank, shape)
+        smaller, error = reduced(*factors, size, shape)
+        return (smaller, error) if smaller.rank < factors[0].shape[1] else (update, replace(error, error=0.0))
     delta = delta_of(path, update, shape, base)
     if delta.ndim == 1 or update.changes_bias:
         return update, ModuleError(float(delta.norm()), 0.0, update.rank)

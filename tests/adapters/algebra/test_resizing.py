@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sdlora.adapters import Adapter
 from sdlora.adapters.algebra import resize
-from sdlora.adapters.algebra.low_rank import decomposed, decomposed_matrix
+from sdlora.adapters.algebra.low_rank import Reduction, decomposed, reduced_matrix
 from sdlora.adapters.updates import update_from
 from sdlora.errors import Error
 from tests.adapters.algebra.summed import delta64, relative
@@ -35,15 +35,23 @@ def test_against_an_svd_of_the_whole_delta(shape, rank, new, alpha, seed):
 
 
 @given(sides=st.tuples(st.integers(1, 30), st.integers(1, 30)), rank=st.integers(1, 40), seed=st.integers(0, 9999))
-def test_singular_values_of_factors_and_of_matrices(sides, rank, seed):
+def test_singular_values_from_factors(sides, rank, seed):
     left, right = numbers((sides[0], rank), seed).double(), numbers((rank, sides[1]), seed + 1).double()
     product = left @ right
-    expected = torch.linalg.svdvals(product)
-    for parts, exactness in ((decomposed(left, right), 1e-12), (decomposed_matrix(product), 1e-7)):
-        values = torch.cat([parts.values, torch.zeros(max(0, len(expected) - len(parts.values)))])[: len(expected)]
-        assert (values - expected).abs().max() <= exactness * expected[0]
-        assert (parts.left @ parts.right - product).norm() <= exactness * 10 * expected.norm()
-        assert torch.allclose(parts.right.norm(dim=1), parts.values, atol=float(1e-7 * expected[0]), rtol=1e-6)
+    u, values, v = decomposed(left, right)
+    expected = torch.linalg.svdvals(product)[: len(values)]
+    assert len(values) == min(*sides, rank) and (values - expected).abs().max() <= 1e-12 * expected[0]
+    assert ((u * values) @ v - product).norm() <= 1e-12 * product.norm()
+
+
+@given(sides=st.tuples(st.integers(1, 30), st.integers(1, 30)), rank=st.integers(1, 30), seed=st.integers(0, 9999))
+def test_whole_deltas_are_cut_as_an_svd_would(sides, rank, seed):
+    matrix = numbers(sides, seed)
+    update, error = reduced_matrix(matrix, Reduction(rank=rank), sides)
+    values = torch.linalg.svdvals(matrix.double())
+    assert error.norm == pytest.approx(float(values.norm()), rel=1e-6)
+    assert (delta64(update) - matrix.double()).norm() == pytest.approx(float(values[rank:].norm()), rel=1e-4, abs=1e-6)
+    assert error.error == pytest.approx(float(values[rank:].norm()), rel=1e-4, abs=1e-6)
 
 
 def spectrum(values, shape=(12, 10)):
