@@ -38,7 +38,8 @@ class DoRA(Update):
     @property
     def per_output(self) -> bool:
         """Whether there is one norm for each output; else there is one for each input."""
-        return self.magnitude.shape[0] == self.magnitude.numel()
+        size = self.magnitude.numel()
+        return self.magnitude.shape[0] == size and (size > 1 or self.direction.shape[0] == 1)
 
     @property
     def alpha(self) -> float | None:  # type: ignore[override]

@@ -39,8 +39,12 @@ class GLoRA(Update):
         a1, a2, b1, b2 = (part(parts, f"{name}.weight") for name in ("a1", "a2", "b1", "b2"))
         if min(tensor.ndim for tensor in (a1, a2, b1, b2)) < 2:
             raise Error("its parts are no matrices, so they make no GLoRA update")
-        if not a1.shape[1] == a2.shape[0] == b1.shape[1] == b2.shape[0]:
-            a1, a2, b1, b2 = a2, a1, b2, b1  # LyCORIS before 2.0 called the factors the other way round
+        new = a1.shape[1] == a2.shape[0] == b1.shape[1] == b2.shape[0]
+        old = a1.shape[0] == a2.shape[1] == b1.shape[0] == b2.shape[1]
+        # LyCORIS' first versions called the factors the other way round; either reading may fit square weights, then
+        # the rank is the smaller side
+        if old and (not new or a1.shape[0] < a1.shape[1]):
+            a1, a2, b1, b2 = a2, a1, b2, b1
         alpha, core = number(parts, "alpha", b2.shape[0]), parts.get("bm.weight")
         return cls(a1, a2, LoRA(b2, b1, alpha) if core is None else Tucker(b2, core, b1, alpha))
 

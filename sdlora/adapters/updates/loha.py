@@ -24,7 +24,7 @@ class Half:
     def __post_init__(self) -> None:
         a, b = tuple(self.a.shape), tuple(self.b.shape)
         core = None if self.core is None else tuple(self.core.shape)
-        fitting = a[1:2] == b[:1] if core is None else len(core) == 4 and core[:2] == (a[0], b[0])
+        fitting = a[1:2] == b[:1] if core is None else len(core) == 4 and core[:2] == a[:1] + b[:1]
         if len(a) != 2 or len(b) != 2 or not fitting:
             raise Error(f"a {a}, b {b}" + (f" and core {core}" if core else "") + " do not make a LoHa update")
 

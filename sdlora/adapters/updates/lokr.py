@@ -31,7 +31,7 @@ class Factor:
         elif self.core is None:
             fitting = len(a) == 2 and len(b) in (2, 4) and a[1] == b[0]
         else:
-            fitting = len(a) == len(b) == 2 and len(core) == 4 and core[:2] == (a[0], b[0])
+            fitting = len(a) == len(b) == 2 and len(core) == 4 and core[:2] == a[:1] + b[:1]
         if not fitting or any(0 in shape for shape in shapes):
             raise Error(f"{' and '.join(map(str, shapes))} do not make a side of a LoKr update")
 

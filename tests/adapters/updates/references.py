@@ -61,7 +61,7 @@ def _peft(name: str, config: str, relative_to_weight: bool = False, **options: A
 CASES = (
     _lycoris("LoRA / LoCon", "locon"),
     _lycoris("LoRA / LoCon, rank-stabilised", "locon", rs_lora=True),
-    _lycoris("LoRA / LoCon with scalar", "locon", use_scalar=True),
+    _lycoris("LoRA / LoCon, with scalar", "locon", use_scalar=True),
     _lycoris("LoCon, Tucker", "locon", use_tucker=True, layers=("conv3",)),
     _peft("LoRA / LoCon", "LoraConfig", r=4, lora_alpha=3),
     _lycoris("DoRA, by output", "locon", True, weight_decompose=True),

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sdlora.adapters.updates import BOFT, IA3, OFT, DoRA, Full, GLoRA, InputOFT, LoKr, LoRA, Norm, Tucker, update_from
@@ -80,11 +80,13 @@ def test_glora_reads_changed_inputs_and_adds(out, inputs, kernel, rank, seed):
     assert close(update.delta(weight), exact, rank)
 
 
-@given(out=st.integers(2, 9), inputs=st.integers(2, 9), seed=seeds)
-def test_glora_files_of_either_naming_are_the_same(out, inputs, seed):
-    """LyCORIS 1.x called the factor that comes first in the file's product a2, and b2."""
+@given(out=st.integers(2, 9), inputs=st.integers(2, 9), rank=st.integers(1, 4), seed=seeds)
+def test_glora_files_of_either_naming_are_the_same(out, inputs, rank, seed):
+    """LyCORIS' first versions called a1 what is a2 now, and b1 what is b2."""
+    assume(out != inputs or rank < inputs)
     a1, a2, b1, b2 = (
-        numbers(shape, seed + n) for n, shape in enumerate([(inputs, 1), (1, inputs), (out, 1), (1, inputs)])
+        numbers(shape, seed + n)
+        for n, shape in enumerate([(inputs, rank), (rank, inputs), (out, rank), (rank, inputs)])
     )
     new = {"a1.weight": a1, "a2.weight": a2, "b1.weight": b1, "b2.weight": b2}
     old = {"a1.weight": a2, "a2.weight": a1, "b1.weight": b2, "b2.weight": b1}
