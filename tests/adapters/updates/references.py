@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from sdlora.adapters.updates import InputOFT, Update, update_from
+
 LAYERS = ("linear", "conv1", "conv3")
 NORMS = ("layer_norm", "group_norm")
 # PEFT's names for what Kohya's and LyCORIS' files call otherwise
@@ -90,13 +92,13 @@ CASES = (
     _lycoris("IA³, inputs", "ia3", True, train_on_input=True),
     _lycoris("GLoRA", "glora", True),
     _lycoris("OFT", "diag-oft", True),
-    _lycoris("OFT, rescaled, constrained", "diag-oft", True, rescaled=True, constraint=0.01),
+    _lycoris("OFT, rescaled", "diag-oft", True, rescaled=True, constraint=0.01),
     _peft("OFT, series", "OFTConfig", True, oft_block_size=4),
     _peft("OFT, exact", "OFTConfig", True, oft_block_size=4, use_cayley_neumann=False),
     _peft("OFT, shared blocks", "OFTConfig", True, oft_block_size=4, block_share=True, num_cayley_neumann_terms=3),
     _peft("OFT, constrained", "OFTConfig", True, oft_block_size=4, coft=True, eps=0.3, num_cayley_neumann_terms=7),
-    _lycoris("BOFT", "boft", True),
-    _lycoris("BOFT, rescaled, constrained", "boft", True, rescaled=True, constraint=0.01),
+    _lycoris("BOFT", "boft", True, lora_dim=10, conv_lora_dim=10),
+    _lycoris("BOFT, rescaled", "boft", True, lora_dim=10, conv_lora_dim=10, rescaled=True, constraint=0.01),
     _lycoris("full", "full"),
     _lycoris("norm", "full", train_norm=True, layers=NORMS),
 )
@@ -123,6 +125,15 @@ def references(case: Case, folder: Path, width: int = 16, seed: int = 0) -> dict
         )
         for name in case.layers
     }
+
+
+def update_of(reference: Reference) -> tuple[Update, set[str]]:
+    """Our update of the file's parts, and those understood. PEFT keeps in its config what its OFT files lack."""
+    packed = reference.parts.get("oft_R.weight")
+    if packed is None:
+        return update_from(reference.parts)
+    names = ("use_cayley_neumann", "num_cayley_neumann_terms", "coft", "eps")
+    return InputOFT.from_peft(packed, **{name: reference.settings[name] for name in names}), {"oft_R.weight"}
 
 
 def _model(width: int) -> nn.Module:
@@ -159,8 +170,10 @@ Made = tuple[dict[str, dict[str, Tensor]], dict[str, Any], dict[str, tuple[Tenso
 
 @torch.no_grad()
 def _through_lycoris(case: Case, model: nn.Module, folder: Path) -> Made:
-    logging.getLogger("LyCORIS").setLevel(logging.ERROR)
+    from lycoris.logging import logger
     from lycoris.wrapper import LycorisNetwork
+
+    logger.setLevel(logging.ERROR)
 
     before = {name: (layer.weight.double(), layer.bias.double()) for name, layer in _layers(model)}
     options = {"lora_dim": 4, "conv_lora_dim": 4, "alpha": 3, "conv_alpha": 3, "warn_on_unmatched": False}

@@ -6,7 +6,7 @@ import torch
 from sdlora.adapters.updates import InputOFT, Norm, update_from
 from sdlora.errors import Error
 from tests.adapters.made import numbers
-from tests.adapters.updates.references import CASES, references
+from tests.adapters.updates.references import CASES, references, update_of
 
 LORA = {"lora_down.weight": torch.ones(2, 6), "lora_up.weight": torch.ones(5, 2)}
 LOHA = {f"hada_w{n}_{side}": torch.ones(2, 2) for n in (1, 2) for side in "ab"}
@@ -15,7 +15,7 @@ LOHA = {f"hada_w{n}_{side}": torch.ones(2, 2) for n in (1, 2) for side in "ab"}
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_tensors_say_all_there_is(case, tmp_path):
     for reference in references(case, tmp_path).values():
-        update = update_from(reference.parts)[0]
+        update, _ = update_of(reference)
         again, understood = update_from(update.tensors())
         assert understood == update.tensors().keys()
         assert type(again) is type(update) and again.rank == update.rank and again.kind == update.kind

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from sdlora.adapters.updates import InputOFT, update_from
-from tests.adapters.updates.references import CASES, references
+from tests.adapters.updates.references import CASES, references, update_of
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_delta_is_what_the_library_adds(case, tmp_path):
     for layer, reference in references(case, tmp_path).items():
-        update = update_of(reference, case)
+        update, understood = update_of(reference)
+        assert understood == reference.parts.keys()
         delta = update.delta(reference.weight)
         assert delta.dtype == torch.float32 and delta.shape == reference.weight.shape, layer
         against = reference.weight if case.relative_to_weight else reference.delta
@@ -21,14 +21,3 @@ def test_delta_is_what_the_library_adds(case, tmp_path):
         assert (added is not None) == update.changes_bias == (reference.bias_delta.norm() > 0), layer
         if added is not None:
             assert (added - reference.bias_delta).norm() <= 1e-5 * reference.bias_delta.norm()
-
-
-def update_of(reference, case):
-    """The update of a file's parts, all of which must be understood; PEFT's OFT needs its config too."""
-    if case.options.get("config") == "OFTConfig":
-        names = ("use_cayley_neumann", "num_cayley_neumann_terms", "coft", "eps")
-        settings = {name: reference.settings[name] for name in names}
-        return InputOFT.from_peft(reference.parts["oft_R.weight"], **settings)
-    update, understood = update_from(reference.parts)
-    assert understood == reference.parts.keys()
-    return update
