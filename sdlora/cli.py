@@ -1,31 +1,18 @@
 """The `sdlora` command: one thin function a command. Nothing heavy is imported before a command runs."""
 
-import json
-import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from . import cli_files, cli_sharing
+from .cli_shared import AS_JSON, BASE, DEVICE, PREDICTION, WORKSPACE, Group, print_json, speak_softly
 from .errors import Error
 from .version import VERSION
 
-WORKSPACE = click.option(
-    "--workspace", default="workspace", show_default=True, help="Folder for runs, adapters and outputs."
-)
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, all else on stderr.")
-BASE = click.option(
-    "--base", default="mini", show_default=True, help="mini, a hub id, a diffusers folder or a checkpoint file."
-)
-DEVICE = click.option("--device", default="auto", show_default=True, help="cuda, cuda:1, mps or cpu.")
-PREDICTION = click.option(
-    "--prediction-type", type=click.Choice(["epsilon", "v_prediction"]), help="What the base predicts; else found out."
-)
 
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(VERSION, prog_name="sdlora")
 def cli() -> None:
     """Train a Stable Diffusion style from a folder of images, mix styles with sliders, share one file."""
@@ -53,7 +40,7 @@ class SchemaCommand(click.Command):
 @AS_JSON
 def train(config: str | None, resume: str | None, as_json: bool, **settings: Any) -> None:
     """Train an adapter from a folder of images, with settings from CONFIG.toml and flags (flags win)."""
-    _speak_softly()
+    speak_softly()
     from .training.config import TrainConfig, read_toml
     from .training.run import train as run_training
     from .training.run_folder import RunFolder
@@ -66,7 +53,7 @@ def train(config: str | None, resume: str | None, as_json: bool, **settings: Any
         values = (old.config().model_dump(exclude_none=True) if old else {}) | values
     run = run_training(TrainConfig(**values), resume=resuming)
     if as_json:
-        _print_json(vars(run))
+        print_json(vars(run))
     elif run.state == "finished":
         click.echo(run.adapter_path)
 
@@ -89,12 +76,12 @@ def train(config: str | None, resume: str | None, as_json: bool, **settings: Any
 @AS_JSON
 def generate(prompt: str, adapters: tuple[str, ...], out: Path | None, as_json: bool, **settings: Any) -> None:
     """Draw PROMPT with any number of adapters."""
-    _speak_softly()
+    speak_softly()
     from .mixing.command import generate_files
 
     paths, pictures = generate_files(prompt, adapters, out, **settings)
     if as_json:
-        _print_json([
+        print_json([
             {"path": path, "seed": picture.parameters.seed, "parameters": str(picture.parameters)}
             for path, picture in zip(paths, pictures, strict=True)
         ])
@@ -116,13 +103,13 @@ def generate(prompt: str, adapters: tuple[str, ...], out: Path | None, as_json: 
 @AS_JSON
 def evaluate(adapter: str, as_json: bool, workspace: str, **settings: Any) -> None:
     """The denoising loss with ADAPTER against the base's own, on images that were not trained on."""
-    _speak_softly()
+    speak_softly()
     from .adapters.library import find
     from .evaluation import evaluate as measure
 
     result = measure(find(adapter, Path(workspace) / "adapters"), **settings)
     if as_json:
-        _print_json(result.as_dict())
+        print_json(result.as_dict())
     else:
         click.echo(result.table())
 
@@ -133,7 +120,7 @@ def evaluate(adapter: str, as_json: bool, workspace: str, **settings: Any) -> No
 @WORKSPACE
 def demo(quick: bool, again: bool, workspace: str) -> None:
     """Train two styles on the embedded mini base, then show and mix them. Needs no download and no GPU."""
-    _speak_softly()
+    speak_softly()
     from .demo import run_demo
 
     run_demo(Path(workspace), quick=quick, again=again)
@@ -144,7 +131,7 @@ def demo(quick: bool, again: bool, workspace: str) -> None:
 @AS_JSON
 def check(workspace: str, as_json: bool) -> None:
     """Print device, memory, precision, versions and bases found, with a remedy for what is wrong."""
-    _speak_softly()
+    speak_softly()
     from rich.console import Console
 
     from .check import collect, render
@@ -165,7 +152,7 @@ def check(workspace: str, as_json: bool) -> None:
 @WORKSPACE
 def ui(workspace: str, **settings: Any) -> None:
     """Open the web UI: mix adapters with sliders, in a browser."""
-    _speak_softly()
+    speak_softly()
     try:
         from ui import launch
     except ModuleNotFoundError as problem:
@@ -175,18 +162,8 @@ def ui(workspace: str, **settings: Any) -> None:
     launch(Path(workspace), **settings)
 
 
-def _speak_softly() -> None:
-    """Keep libraries from talking over our own sentences."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-
-
-def _print_json(value: Any) -> None:
-    def plain(item: Any) -> Any:
-        return dict(item) if isinstance(item, Mapping) else str(item)
-
-    click.echo(json.dumps(value, default=plain, ensure_ascii=False, indent=2))
+for _command in (*cli_files.COMMANDS, *cli_sharing.COMMANDS):
+    cli.add_command(_command)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import Error
 from ..files import write_text
@@ -30,6 +31,11 @@ class Listed:
         """Whether the header's own hash is that of the file's tensors; None where that is unknown."""
         stated = self.summary.stated_hash
         return stated == self.tensor_hash if stated and self.tensor_hash else None
+
+    def as_json(self, path: Path) -> dict[str, Any]:
+        """The file as plain data, for `--json`; the header's hash counts as verified once the file was read."""
+        hashes = {"autov2": self.autov2, "tensor_hash": self.tensor_hash, "hash_is_right": self.hash_is_right}
+        return {"path": str(path), "size": self.size} | asdict(self.summary) | hashes
 
 
 def list_folder(folder: Path, *, hashes: bool = False, memory: Path | None = None) -> dict[Path, Listed]:

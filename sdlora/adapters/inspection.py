@@ -1,0 +1,166 @@
+"""All there is to tell of one adapter file."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .adapter import Adapter
+from .algebra import Strengths, block_of, strength
+from .algebra.deltas import Weights
+from .formats import load_adapter
+from .formats.container import data_hash, file_hash
+from .formats.header import read_header
+from .told import has_thumbnail, tag_counts, training_facts
+from .updates import Update
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Numbers that modules have: the least, the greatest, the most common."""
+
+    least: float
+    greatest: float
+    most_common: float
+
+    @classmethod
+    def of(cls, numbers: Iterable[float | None]) -> "Spread | None":
+        """The spread of those that are no None; None when there are none."""
+        counts = Counter(number for number in numbers if number is not None)
+        return cls(min(counts), max(counts), counts.most_common(1)[0][0]) if counts else None
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """`sha256` of the whole file; `tensors` of the bytes behind the header; what the header states of those, or None.
+
+    AutoV2 (Civitai) is the beginning of the first, A1111's short hash that of the second.
+    """
+
+    sha256: str
+    tensors: str
+    stated: str | None
+
+    @property
+    def autov2(self) -> str:
+        return self.sha256[:10]
+
+    @property
+    def short(self) -> str:
+        return self.tensors[:12]
+
+    @property
+    def stated_is_right(self) -> bool | None:
+        """None where the header states no hash."""
+        return None if self.stated is None else self.stated.lower() == self.tensors
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One file, looked through: `size` in bytes, `blocks` counts modules, `tokens` and `tags` say how many of each.
+
+    `strength` is None, and `strength_missing` says why, where it depends on a base that was not given.
+    """
+
+    path: Path
+    size: int
+    adapter: Adapter
+    kinds: dict[str, int]
+    ranks: Spread | None
+    alphas: Spread | None
+    dtypes: dict[str, int]
+    blocks: dict[str, int]
+    tokens: dict[str, int]
+    tags: dict[str, int]
+    facts: dict[str, str]
+    thumbnail: bool
+    hashes: Hashes
+    strength: Strengths | None
+    strength_missing: str
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What its user should know, as sentences: keys not understood, modules left out, a wrong hash."""
+        report = self.adapter.report
+        found = [f"{path} was left out: {why}" for path, why in report.left_out.items()]
+        if report.unknown:
+            found.append(f"{len(report.unknown)} keys are not understood, such as {report.unknown[0]}")
+        if self.hashes.stated_is_right is False:
+            found.append("the hash in its header is not that of its tensors, so A1111 and Forge know it by a wrong one")
+        return (*found, *report.warnings)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain data, for `--json`."""
+        adapter, hashes = self.adapter, self.hashes
+        return {
+            "path": str(self.path),
+            "name": adapter.name,
+            "size": self.size,
+            "format": adapter.report.format,
+            "kinds": self.kinds,
+            "family": adapter.family,
+            "geometry": adapter.geometry,
+            "ranks": self.ranks and asdict(self.ranks),
+            "alphas": self.alphas and asdict(self.alphas),
+            "dtypes": self.dtypes,
+            "modules": len(adapter.updates),
+            "blocks": self.blocks,
+            "tokens": self.tokens,
+            "trigger": adapter.trigger,
+            "tags": self.tags,
+            "training": self.facts,
+            "thumbnail": self.thumbnail,
+            "hashes": {
+                **asdict(hashes),
+                "autov2": hashes.autov2,
+                "short": hashes.short,
+                "stated_is_right": hashes.stated_is_right,
+            },
+            "strength": self.strength and self.strength.as_json(),
+            "strength_missing": self.strength_missing,
+            "unknown": list(adapter.report.unknown),
+            "left_out": adapter.report.left_out,
+            "warnings": list(self.warnings),
+        }
+
+
+def inspect(path: Path, base: Weights | None = None) -> Inspection:
+    """Look through a file. `base`, a mapping from module paths to weights, is needed by some kinds' strengths alone.
+
+    Raises `Error` for what `load_adapter` refuses, and for a base that the adapter was not made for.
+    """
+    adapter = load_adapter(path)
+    stated = read_header(path).metadata
+    updates = adapter.updates.values()
+    needy = sorted({update.kind for update in updates if update.needs_weight or update.shape is None})
+    missing = "" if base is not None or not needy else f"{', '.join(needy)}: it depends on the base, give --base"
+    return Inspection(
+        path=path,
+        size=path.stat().st_size,
+        adapter=adapter,
+        kinds=_counted(update.kind for update in updates),
+        ranks=Spread.of(update.rank for update in updates),
+        alphas=Spread.of(update.alpha for update in updates),
+        dtypes=_counted(_dtype(update) for update in updates),
+        blocks=_counted(map(block_of, sorted(adapter.updates))),
+        tokens={token: len(vectors) for token, vectors in (adapter.tokens_2 | adapter.tokens).items()},
+        tags=tag_counts(stated),
+        facts=training_facts(stated),
+        thumbnail=has_thumbnail(stated),
+        hashes=Hashes(file_hash(path), data_hash(path), stated.get("sshs_model_hash")),
+        strength=None if missing or not adapter.updates else strength(adapter, base),
+        strength_missing=missing,
+    )
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(names))
+
+
+def _dtype(update: Update) -> str:
+    """The precision of a module's largest part."""
+    largest = max(update.tensors().values(), key=Tensor.numel)
+    return str(largest.dtype).removeprefix("torch.")

@@ -1,0 +1,72 @@
+"""What the commands share: options, JSON on stdout, warnings that end in exit code 3."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .errors import Error
+
+DONE_WITH_WARNINGS = 3
+
+WORKSPACE = click.option(
+    "--workspace", default="workspace", show_default=True, help="Folder for runs, adapters and outputs."
+)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, all else on stderr.")
+BASE = click.option(
+    "--base", default="mini", show_default=True, help="mini, a hub id, a diffusers folder or a checkpoint file."
+)
+DEVICE = click.option("--device", default="auto", show_default=True, help="cuda, cuda:1, mps or cpu.")
+PREDICTION = click.option(
+    "--prediction-type", type=click.Choice(["epsilon", "v_prediction"]), help="What the base predicts; else found out."
+)
+OUT = click.option("--out", type=click.Path(path_type=Path), help="Where to write; see above for what is usual.")
+FORCE = click.option("--force", is_flag=True, help="Overwrite what is there.")
+SAVE_DTYPE = click.option(
+    "--dtype", type=click.Choice(["fp16", "bf16", "fp32"]), help="Precision of the file; unset: as in what was read."
+)
+
+
+class Group(click.Group):
+    """Lists each command with the whole first sentence of its help, wrapped: click's own list cuts it off with `…`."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Names and first sentences, in the order of the alphabet."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, c.get_short_help_str(limit=1000)) for name, c in commands if c and not c.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def speak_softly() -> None:
+    """Keep libraries from talking over our own sentences."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout; paths become text."""
+
+    def plain(item: Any) -> Any:
+        return dict(item) if isinstance(item, Mapping) else str(item)
+
+    click.echo(json.dumps(value, default=plain, ensure_ascii=False, indent=2))
+
+
+def refuse_to_overwrite(target: Path, force: bool) -> None:
+    """Raises `Error` where something is at `target` already and `--force` was not given."""
+    if target.exists() and not force:
+        raise Error(f"{target} is there already: give another --out, or --force to overwrite it")
+
+
+def finish(warnings: Sequence[str]) -> None:
+    """Say the warnings on stderr and end with exit code 3, if there are any."""
+    for warning in warnings:
+        click.echo(f"sdlora: {warning}", err=True)
+    if warnings:
+        sys.exit(DONE_WITH_WARNINGS)

@@ -1,0 +1,125 @@
+"""What the commands on files print for people: rich tables. What files say is printed as text, never as markup."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .adapters.listing import Listed
+
+if TYPE_CHECKING:  # lists must not wait for torch
+    from .adapters.inspection import Inspection, Spread
+
+MOST_TAGS = 12
+MOST_KEYS = 20
+
+
+def size_text(size: int) -> str:
+    """Bytes as people read them: 37.7 MB."""
+    for unit, bytes_in_it in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= bytes_in_it:
+            return f"{size / bytes_in_it:.1f} {unit}"
+    return f"{size} bytes"
+
+
+def show_list(files: Mapping[Path, Listed], folder: Path, console: Console | None = None) -> None:
+    """A row a file; why a file is no adapter is said in its row."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("adapter", "family", "size", "trigger words", "picture", "hash"):
+        table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
+    for path, file in files.items():
+        summary = file.summary
+        name = Text(str(path.relative_to(folder.absolute()).with_suffix("")))
+        if summary.problem:
+            table.add_row(name, "", size_text(file.size), Text(summary.problem, style="yellow"))
+            continue
+        words = Text(summary.trigger) if summary.trigger else Text(summary.tags, style="dim")
+        picture = "yes" if summary.thumbnail else ""
+        table.add_row(name, summary.family or "?", size_text(file.size), words, picture, _hash_text(file))
+    console = console or Console()
+    console.print(table if files else f"no adapter files in {folder}", markup=False)
+
+
+def _hash_text(file: Listed) -> Text:
+    if file.hash_is_right is False:
+        return Text(f"{file.tensor_hash[:12]}, the header says {file.summary.stated_hash[:12]}", style="yellow")
+    if file.tensor_hash:
+        return Text(file.tensor_hash[:12])
+    return Text(f"{file.summary.stated_hash[:12]} unverified" if file.summary.stated_hash else "", style="dim")
+
+
+def show_inspection(found: "Inspection", console: Console | None = None) -> None:
+    """Facts, modules by block with their strengths, training, and what was not understood."""
+    console = console or Console()
+    adapter, hashes = found.adapter, found.hashes
+    stated = {None: "the header states none", True: "as the header says", False: f"the header says {hashes.stated}"}
+    rows = {
+        "file": str(found.path),
+        "format": f"{adapter.report.format}, {_counts(found.dtypes)}, {size_text(found.size)}",
+        "kind": _counts(found.kinds),
+        "family": f"{adapter.family or 'not told'}, geometry {adapter.geometry or 'not told'}",
+        "rank": _spread(found.ranks),
+        "alpha": _spread(found.alphas),
+        "tokens": ", ".join(f"{token} ({n})" for token, n in found.tokens.items()),
+        "trigger words": adapter.trigger or "",
+        "tags": ", ".join(f"{tag} ({n})" for tag, n in list(found.tags.items())[:MOST_TAGS]),
+        "thumbnail": "in the header" if found.thumbnail else "",
+        "AutoV2": hashes.autov2,
+        "A1111's hash": f"{hashes.short} ({stated[hashes.stated_is_right]})",
+        "tensors' sha256": hashes.tensors,
+        "file's sha256": hashes.sha256,
+        "strength": _strength(found),
+    } | found.facts
+    console.print(_facts(rows))
+    console.print()
+    console.print(_blocks(found))
+    unknown = adapter.report.unknown
+    if unknown:
+        console.print(Text("\nkeys that are not understood:", style="bold"))
+        console.print(Text("\n".join(unknown[:MOST_KEYS])))
+        if len(unknown) > MOST_KEYS:
+            console.print(f"and {len(unknown) - MOST_KEYS} more (--json has all)")
+
+
+def _facts(rows: Mapping[str, str]) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for title, value in rows.items():
+        if value:
+            table.add_row(title, Text(value))
+    return table
+
+
+def _blocks(found: "Inspection") -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("block")
+    table.add_column("modules", justify="right")
+    table.add_column("‖ΔW‖", justify="right")
+    strengths = found.strength.blocks if found.strength else {}
+    for block, count in found.blocks.items():
+        table.add_row(block, str(count), f"{strengths[block].delta:.4g}" if block in strengths else "")
+    return table
+
+
+def _strength(found: "Inspection") -> str:
+    if found.strength is None:
+        return found.strength_missing
+    total = found.strength.total
+    part = "" if total.ratio is None else f", {total.ratio:.3%} of the base's weights"
+    return f"‖ΔW‖ {total.delta:.4g}{part}"
+
+
+def _spread(spread: "Spread | None") -> str:
+    if spread is None:
+        return ""
+    if spread.least == spread.greatest:
+        return f"{spread.least:g}"
+    return f"{spread.least:g} to {spread.greatest:g}, mostly {spread.most_common:g}"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{name} ({n})" for name, n in counts.items())
