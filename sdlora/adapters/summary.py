@@ -13,7 +13,8 @@ from typing import Any
 from ..errors import Error
 from .families import stated_family
 from .formats.header import glance
-from .told import TRIGGER, has_thumbnail, tag_counts
+from .formats.other_models import kind_of
+from .told import LONGEST, TRIGGER, has_thumbnail, tag_counts
 
 FAMILY_OF_WIDTH = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
 MOST_TAGS = 5
@@ -24,18 +25,15 @@ ADAPTER = re.compile(
     r"|string_to_param|^(?:<.+>|emb_params|clip_[lg])$",
     re.M,
 )
-TOKEN = re.compile(r"^(?:bundle_emb\.)?([^.\n]+)(?:\.string_to_param\..*)?$", re.M)
-# Names that occur in SDXL alone: a second text encoder, or a second transformer block in a row.
-SDXL = re.compile(
-    r"^lora_te2_|^text_encoder_2\.|^text_encoders\.clip_g\.|^clip_g$"
-    r"|(?:attentions[._]\d|(?:input|output)_blocks[._]\d+[._]1|middle_block[._]1)[._]transformer_blocks[._][1-9]",
-    re.M,
-)
+# Parts of names, `.` written as `_`, that occur in SDXL alone.
+SECOND_TEXT_ENCODER = ("\nlora_te2_", "\ntext_encoder_2_", "\ntext_encoders_clip_g_", "\nclip_g\n")
+SECOND_IN_A_ROW = "_transformer_blocks_1_"  # behind a number; without one it is another model's
+DEEP_TEXT_ENCODER = "_layers_12_"  # SD 2's; SD 1's has twelve layers, 0 to 11
 # What reads the encoded prompt: the width of that tells the families apart. `unet:6` is cloneofsimo's number for it.
 READS_PROMPT = re.compile(r"^(?:.*attn2[._](?:processor\.)?to_[kv]|unet:6)(?=[._:]).*$", re.M)
-# Parts whose second number is what the module reads.
+# Parts whose last or second number is the width of what a module reads.
 INPUTS = re.compile(r"(?:lora_down\.weight|lora_A\.weight|lora\.down\.weight|:down|hada_w1_b|diff)$")
-DEEP_TEXT_ENCODER = re.compile(r"^(?:lora_te_|lycoris_text_|text_encoder\.).*layers[._](?:1[2-9]|2\d)[._]", re.M)
+EMBEDDING = re.compile(r"^(?:emb_params|<.+>|.*string_to_param.*)$", re.M)
 
 
 @dataclass(frozen=True)
@@ -62,29 +60,37 @@ def summarise(path: Path) -> Summary:
     except (Error, OSError) as problem:
         return Summary(path.stem, problem=str(problem))
     names = "\n".join(header)
-    if not ADAPTER.search(names):
-        return Summary(path.stem, problem="no adapter: none of its keys is one's")
+    family = _family(names, header)
+    problem = "" if family or ADAPTER.search(names) else "no adapter: none of its keys is one's"
+    if family is None and (other := kind_of(header)):
+        problem = f"it is {other}"
     return Summary(
         path.stem,
-        family=_family(names, header) or stated_family(metadata),
-        trigger=metadata.get(TRIGGER, ""),
-        tags=", ".join(list(tag_counts(metadata))[:MOST_TAGS]),
+        family=family or stated_family(metadata),
+        trigger=metadata.get(TRIGGER, "")[:LONGEST],
+        tags=", ".join(list(tag_counts(metadata))[:MOST_TAGS])[:LONGEST],
         thumbnail=has_thumbnail(metadata),
-        stated_hash=metadata.get("sshs_model_hash", ""),
+        stated_hash=metadata.get("sshs_model_hash", "")[:LONGEST],
+        problem=problem,
     )
 
 
 def _family(names: str, header: Mapping[str, Any]) -> str | None:
-    if SDXL.search(names):
+    flat = f"\n{names}\n".replace(".", "_")
+    if any(mark in flat for mark in SECOND_TEXT_ENCODER) or flat.partition(SECOND_IN_A_ROW)[0][-1].isdigit():
         return "sdxl"
-    if DEEP_TEXT_ENCODER.search(names):
+    if DEEP_TEXT_ENCODER in flat and not kind_of(header):
         return "sd2"
     for match in READS_PROMPT.finditer(names):
         if INPUTS.search(match[0]):
-            return FAMILY_OF_WIDTH.get(_second(header[match[0]]))
-    return None
+            return FAMILY_OF_WIDTH.get(_width(header[match[0]], 1))
+    embedding = EMBEDDING.search(names)
+    return FAMILY_OF_WIDTH.get(_width(header[embedding[0]], -1)) if embedding else None
 
 
-def _second(entry: Any) -> int:
-    shape = entry.get("shape") if isinstance(entry, dict) else None
-    return shape[1] if isinstance(shape, list) and len(shape) > 1 and isinstance(shape[1], int) else 0
+def _width(entry: Any, axis: int) -> int | None:
+    """A number of a tensor's shape; None where the header makes no sense."""
+    try:
+        return int(entry["shape"][axis])
+    except (TypeError, KeyError, IndexError, ValueError, OverflowError):
+        return None
