@@ -9,8 +9,9 @@ from ..adapters.library import find, parse_weight
 from ..bases import load_base
 from ..devices import pick_device
 from ..errors import Error
+from ..pictures import FORMATS
 from ..precision import fastest_dtype
-from .generated import FORMATS, GeneratedImage
+from .generated import GeneratedImage
 from .mixer import Mixer
 
 

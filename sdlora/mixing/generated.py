@@ -6,15 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from ..errors import Error
-from ..files import write_atomically
+from ..pictures import save_picture
 from ..sampling.denoise import Recipe
 from ..sampling.samplers import find_sampler
-
-EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 @dataclass(frozen=True)
@@ -76,18 +71,7 @@ class GeneratedImage:
     def save(self, path: str | Path) -> Path:
         """Write a PNG, JPEG or WebP with the parameters in it: a PNG text chunk, else EXIF UserComment."""
         path = Path(path)
-        kind = FORMATS.get(path.suffix.lower())
-        if kind is None:
-            raise Error(f"{path}: pictures are saved as {', '.join(FORMATS)}")
-        text = str(self.parameters)
-        if kind == "PNG":
-            chunk = PngInfo()
-            chunk.add_itxt("parameters", text) if not text.isascii() else chunk.add_text("parameters", text)
-            write_atomically(path, lambda target: self.image.save(target, kind, pnginfo=chunk))
-        else:
-            exif = Image.Exif()
-            exif.get_ifd(EXIF_IFD)[USER_COMMENT] = b"UNICODE\0" + text.encode("utf-16-be")
-            write_atomically(path, lambda target: self.image.save(target, kind, quality=95, exif=exif))
+        save_picture(self.image, path, str(self.parameters))
         return path
 
 
