@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from ..adapters import Adapter
-from ..adapters.algebra import Term, mixed_weight
-from ..adapters.updates import LoRA
+from ..adapters.algebra import Term, mixed_bias, mixed_weight
 from ..bases import Base
 from ..errors import Error
 
@@ -24,13 +23,13 @@ _of_base: "WeakKeyDictionary[Base, MergedWeights]" = WeakKeyDictionary()
 
 
 class MergedWeights:
-    """The weights of one base's modules, and what has been added to each."""
+    """The weights and biases of one base's modules, and what has been added to each."""
 
     def __init__(self, base: Base) -> None:
         self._modules: dict[str, Any] = {
             path: module for path, module in base.modules().items() if getattr(module, "weight", None) is not None
         }
-        self._pristine: dict[str, Tensor] = {}
+        self._pristine: dict[str, dict[str, Tensor]] = {}  # of each module that is mixed: its weight, its bias
         self._applied: dict[str, tuple[Signature, torch.dtype]] = {}
 
     @staticmethod
@@ -41,7 +40,7 @@ class MergedWeights:
         return _of_base[base]
 
     def set(self, mix: Sequence[tuple[Adapter, float]]) -> None:
-        """Make every weight pristine + Σ wᵢ · ΔWᵢ. Touches only modules whose sum changes.
+        """Make every weight pristine + Σ wᵢ · ΔWᵢ, and biases alike. Touches only modules whose sum changes.
 
         Terms are summed in the order of the adapters' content hashes, so neither names nor the call's order matter.
         Raises `Error` before anything is changed when an adapter does not fit the base.
@@ -60,15 +59,22 @@ class MergedWeights:
 
     @torch.no_grad()
     def _put(self, path: str, terms: list[Term], signature: Signature) -> None:
-        weight = self._modules[path].weight
-        if path not in self._pristine:
-            self._pristine[path] = weight.detach().clone()
-        # the base may have been moved or cast since; then its own bits are what that makes of the pristine ones
-        pristine = self._pristine[path] = self._pristine[path].to(weight.device, weight.dtype)
+        module, kept = self._modules[path], self._pristine.setdefault(path, {})
         # forgotten before and noted after, so that an interruption in between leaves the module to be made anew
-        self._applied[path] = (UNFINISHED, weight.dtype)
-        weight.copy_(mixed_weight(pristine, terms) if terms else pristine)
-        self._applied[path] = (signature, weight.dtype)
+        self._applied[path] = (UNFINISHED, module.weight.dtype)
+        of_bias = [term for term in terms if term[1].changes_bias]
+        for name, own, mixed in (("weight", terms, mixed_weight), ("bias", of_bias, mixed_bias)):
+            if not own and name not in kept:
+                continue
+            value = getattr(module, name)
+            if name not in kept:
+                kept[name] = value.detach().clone()
+            # the base may have been moved or cast since; then its own bits are what that makes of the pristine ones
+            kept[name] = kept[name].to(value.device, value.dtype)
+            value.copy_(mixed(kept[name], own) if own else kept[name])
+            if not own:
+                del kept[name]
+        self._applied[path] = (signature, module.weight.dtype)
         if not terms:
             del self._applied[path], self._pristine[path]
 
@@ -78,9 +84,11 @@ class MergedWeights:
             if path not in self._modules:
                 raise Error(f"adapter {adapter.name!r} was made for another base: this one has no module {path}")
             weight = self._modules[path].weight
-            if isinstance(update, LoRA) and not update.fits(weight):
+            if not update.fits(weight):
                 raise Error(
-                    f"adapter {adapter.name!r} was made for a base of another size: its {path} is for a weight "
-                    f"{update.shape}, this base's is {tuple(weight.shape)}"
+                    f"adapter {adapter.name!r} was made for a base of another size: its {path} is for "
+                    f"{update.made_for}, this base's is {tuple(weight.shape)}"
                 )
+            if update.changes_bias and getattr(self._modules[path], "bias", None) is None:
+                raise Error(f"adapter {adapter.name!r} changes the bias of {path}, which has none in this base")
         return list(adapter.updates)
