@@ -11,19 +11,31 @@ from .updates import Update
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of a file's keys: the format they were in, those not understood, and why."""
+    """What became of a file's keys: the format they were in, and all that was not taken as it stood.
+
+    `unknown` are keys that nobody understands or whose module no family has. `left_out` says of modules why their
+    numbers make no update (`{module path: reason}`). `warnings` are whole sentences.
+    """
 
     format: str = ""
     unknown: tuple[str, ...] = ()
+    left_out: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything in the file was understood and taken."""
+        return not (self.unknown or self.left_out or self.warnings)
 
 
 @dataclass
 class Adapter:
     """A named set of updates, keyed by module path without `.weight` (`unet.down_blocks.0…attn1.to_q`).
 
-    `family` is `sd1`, `sd2`, `sdxl`, or None where the file does not tell. `tokens` maps a learned token to its
-    vectors (n, width). `metadata` is what the file's header said, all strings.
+    `family` is `sd1`, `sd2`, `sdxl`, or None where the file does not tell; `geometry` names the widths (`sd15`, `sd2`,
+    `sdxl`, `mini`, `custom` for any others), None likewise. `tokens` maps a learned token to its vectors (n, width)
+    for the first text encoder, `tokens_2` to those for SDXL's second. `metadata` is what the file's header said, all
+    strings.
     """
 
     name: str
@@ -32,6 +44,8 @@ class Adapter:
     metadata: dict[str, str] = field(default_factory=dict)
     family: str | None = None
     report: LoadReport = field(default_factory=LoadReport)
+    tokens_2: dict[str, Tensor] = field(default_factory=dict)
+    geometry: str | None = None
 
     @cached_property
     def content_hash(self) -> str:

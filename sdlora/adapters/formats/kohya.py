@@ -1,102 +1,70 @@
-"""The Kohya key format, which every tool reads.
+"""The Kohya key format, which every tool reads and which we write.
 
-`{prefix}_{module path with '_'}.{lora_down.weight | lora_up.weight | alpha}`. A missing alpha means alpha = rank; ranks
-and alphas may differ from module to module. Source: kohya-ss/sd-scripts, `networks/lora.py`.
+`{prefix}_{module path with '_'}.{part}`, one `alpha` for each module; missing, it is the rank. SDXL's UNet is written
+in its original (sgm) names, and both namings are read. Source: kohya-ss/sd-scripts, `networks/`; LyCORIS for the kinds.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable
+from functools import cache
 
 import torch
-from torch import Tensor
 
 from ...errors import Error
 from .. import tables
-from ..adapter import Adapter, LoadReport
-from ..families import tell_family
-from ..updates import LoRA, Update
+from ..adapter import Adapter
+from . import textual_inversion
+from .placing import NOWHERE, Format, Parts, Place
 
 PREFIXES = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_")
-DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
-# With these beside them, `lora_down` and `lora_up` mean something else: LoRA alone would draw another picture.
-OTHER_KINDS = {"dora_scale": "DoRA", "lora_mid.weight": "Tucker"}
+OFT_PREFIXES = ("oft_unet_", "oft_te_", "oft_te1_", "oft_te2_")  # kohya's own OFT script
+NUMBERS_KEPT = ("alpha", "on_input")  # no weights: they cost nothing in fp32, and 11.3 would change in fp16
 
 
-def matches(keys: dict[str, Tensor]) -> bool:
-    """Whether any key has a Kohya prefix and one of its suffixes."""
-    return any(key.startswith(PREFIXES) and key.partition(".")[2] in (DOWN, UP, ALPHA) for key in keys)
+def place(key: str) -> Place | None:
+    """`lora_unet_mid_block_attentions_0_proj_in.lora_down.weight` → `unet.mid_block.attentions.0.proj_in`."""
+    module, _, part = key.partition(".")
+    if not part or not module.startswith(PREFIXES + OFT_PREFIXES):
+        return None
+    name = f"lora_{module.removeprefix('oft_')}" if module.startswith("oft_") else module
+    return Place(module, tables.path_of_name().get(name), part, _families_by_name().get(name, NOWHERE))
 
 
-def read(name: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Adapter:
-    """Module paths and updates from keys. What is not understood is reported, never fatal, unless nothing is left."""
-    groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    for key, tensor in tensors.items():
-        module, _, part = key.partition(".")
-        groups[module][part] = tensor
-    paths = _best_table(groups)
-    updates: dict[str, Update] = {}
-    unknown, warnings = [], []
-    for module, parts in groups.items():
-        understood = {DOWN, UP, ALPHA} if module in paths and {DOWN, UP} <= parts.keys() else set()
-        unknown += [f"{module}.{part}".removesuffix(".") for part in parts.keys() - understood]
-        if not understood:
-            continue
-        try:
-            if paths[module] in updates:
-                raise Error("the file has this module twice, under two names")
-            updates[paths[module]] = _update(parts)
-        except Error as problem:
-            warnings.append(f"{module} was left out: {problem}")
-    if not updates:
-        first = warnings[0] if warnings else f"the first is {next(iter(groups))}"
-        raise Error(f"adapter {name!r}: none of its {len(groups)} modules could be read; {first}")
-    report = LoadReport("kohya", tuple(sorted(unknown)), tuple(warnings))
-    family = tell_family(updates, metadata, _possible_families(groups))
-    return Adapter(name, updates, metadata=dict(metadata), family=family, report=report)
+FORMAT = Format("kohya", place)
 
 
-def write(adapter: Adapter, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Keys and tensors in `dtype`. Raises `Error` for a value that `dtype` can't hold."""
-    names = tables.names_by_path(adapter.family or "sd1")
-    tensors = {}
+@cache
+def _families_by_name() -> dict[str, frozenset[str]]:
+    """Kohya name → families; `lora_te_` and `lora_te1_` tell SDXL's first text encoder from the others'."""
+    return {
+        name: frozenset(f for f in tables.FAMILIES if name in tables.paths_by_name(f)) for name in tables.path_of_name()
+    }
+
+
+def write(adapter: Adapter, dtype: torch.dtype | None) -> Parts:
+    """Keys and tensors of every kind, in `dtype` or as they are. Raises `Error` for a value that `dtype` can't hold."""
+    names = tables.names_by_path(family_for_names(adapter))
+    tensors: Parts = {}
     for path, update in sorted(adapter.updates.items()):
-        if not isinstance(update, LoRA):
-            raise Error(f"{path}: {type(update).__name__} updates can't be written in Kohya's format yet")
         if path not in names:
             raise Error(f"{path} is no module of a {adapter.family} model, so Kohya's format has no name for it")
-        parts = {DOWN: update.down, UP: update.up, ALPHA: torch.tensor(update.alpha, dtype=torch.float32)}
-        for part, tensor in parts.items():
-            # alphas such as 11.3 (rank-stabilised) would change in fp16: they cost nothing in fp32
-            kind = torch.float32 if part == ALPHA else dtype
-            # a copy: safetensors refuses a tensor that occurs twice
-            stored = tensor.detach().to("cpu", kind, copy=True).contiguous()
-            if not stored.isfinite().all():
-                raise Error(f"{path} {part} holds values that {dtype} can't: nothing was written; save as fp32 or bf16")
-            tensors[f"{names[path]}.{part}"] = stored
-    return tensors
+        for part, tensor in update.tensors().items():
+            tensors[f"{names[path]}.{part}"] = stored(tensor, None if part in NUMBERS_KEPT else dtype, f"{path} {part}")
+    bundled = textual_inversion.bundle(adapter) if adapter.updates else textual_inversion.alone(adapter)
+    return tensors | {key: stored(tensor, dtype, key) for key, tensor in bundled.items()}
 
 
-def _update(parts: dict[str, Tensor]) -> LoRA:
-    for part, kind in OTHER_KINDS.items():
-        if part in parts:
-            raise Error(f"it is a {kind} update, which sdlora can't read yet")
-    down, up = parts[DOWN], parts[UP]
-    if not all(t.is_floating_point() and t.float().isfinite().all() for t in (down, up)):
-        raise Error("it holds NaN or infinite values, or no floating-point numbers")
-    if ALPHA not in parts:
-        return LoRA(down, up, float(down.shape[0] if down.ndim else 0))
-    if parts[ALPHA].numel() != 1:
-        raise Error(f"its alpha is not one number but {tuple(parts[ALPHA].shape)}")
-    return LoRA(down, up, float(parts[ALPHA]))
+def family_for_names(adapter: Adapter) -> str:
+    """The adapter's family, or the first that has all its modules: where families can't be told, names are the same."""
+    if adapter.family:
+        return adapter.family
+    having = (f for f in tables.FAMILIES if adapter.updates.keys() <= tables.names_by_path(f).keys())
+    return next(having, tables.FAMILIES[0])
 
 
-def _best_table(names: dict[str, dict[str, Tensor]]) -> dict[str, str]:
-    """The family table that knows most of the names; SD 1 and SD 2 share theirs, so the order settles ties."""
-    return max((tables.paths_by_name(f) for f in tables.FAMILIES), key=lambda table: sum(n in table for n in names))
-
-
-def _possible_families(names: Iterable[str]) -> list[str]:
-    """The families whose tables hold every name that any of them holds."""
-    known = {family: {name for name in names if name in tables.paths_by_name(family)} for family in tables.FAMILIES}
-    everything = set().union(*known.values())
-    return [family for family, found in known.items() if found == everything]
+def stored(tensor: torch.Tensor, dtype: torch.dtype | None, name: str) -> torch.Tensor:
+    """A copy as a file keeps it; whole numbers and truth values stay what they are."""
+    kind = dtype if dtype and tensor.is_floating_point() else tensor.dtype
+    # a copy: safetensors refuses a tensor that occurs twice
+    copy = tensor.detach().to("cpu", kind, copy=True).contiguous()
+    if copy.is_floating_point() and not copy.float().isfinite().all():
+        raise Error(f"{name} holds values that {kind} can't: nothing was written; save as fp32 or bf16")
+    return copy

@@ -1,22 +1,100 @@
-"""Load."""
+"""Read an adapter: a file, or a folder as PEFT and diffusers write it."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ...errors import Error
 from ..adapter import Adapter
-from . import kohya
 from .container import Container, data_hash
+from .peft_config import LARGEST_TEXT, PeftConfig, parsed
+from .reading import read_adapter
+
+PICKLED = (".pt", ".pth", ".ckpt", ".bin")
+CONFIG, PEFT_WEIGHTS, DIFFUSERS_WEIGHTS = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "pytorch_lora_weights.safetensors",
+)
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 
 
 def load_adapter(path: str | Path) -> Adapter:
+    """Read an adapter file of any format, or a folder with PEFT's `adapter_config.json`.
+
+    Keys that are not understood are listed in `adapter.report`, modules that make no sense are left out there with the
+    reason, the rest is loaded. Raises `Error` when there is no such file, it is not a safetensors file, it is for
+    another model, or nothing in it is an adapter's.
+    """
     path = Path(path)
-    if path.suffix.lower() in (".pt", ".ckpt", ".bin"):
-        raise Error(f"{path} is a pickled file, which can carry code: sdlora reads adapters from .safetensors only")
-    container = Container(path)
-    tensors, header = {key: container.read(key) for key in container.entries}, dict(container.metadata)
-    if not kohya.matches(tensors):
-        example = next(iter(tensors), "no keys at all")
-        raise Error(f"{path} holds no adapter in a format sdlora knows (first key: {example})")
-    if "sshs_model_hash" not in header:
-        header["sshs_model_hash"] = data_hash(path)
-    return kohya.read(path.stem, tensors, header)
+    if path.is_dir():
+        return _from_folder(path)
+    if path.suffix.lower() in PICKLED:
+        raise Error(
+            f"{path} is a pickled file, which can carry code: make it a .safetensors first with `sdlora convert`"
+        )
+    return _with_hash(read_adapter(Container(path), path.stem, str(path)), path)
+
+
+def _from_folder(folder: Path) -> Adapter:
+    """A PEFT folder of one network or with one folder for each; or diffusers' folder with its one file."""
+    if (folder / CONFIG).is_file():
+        return _from_peft_folder(folder, None)
+    parts = [_from_peft_folder(folder / name, name) for name in COMPONENTS if (folder / name / CONFIG).is_file()]
+    if parts:
+        return _together(folder.name, parts)
+    if (folder / DIFFUSERS_WEIGHTS).is_file():
+        return replace(load_adapter(folder / DIFFUSERS_WEIGHTS), name=folder.name)
+    raise Error(f"{folder} is a folder without {CONFIG} or {DIFFUSERS_WEIGHTS}: give the adapter's file itself")
+
+
+def _from_peft_folder(folder: Path, component: str | None) -> Adapter:
+    weights = folder / PEFT_WEIGHTS
+    if not weights.is_file() and (folder / "adapter_model.bin").is_file():
+        raise Error(
+            f"{folder} keeps its weights in a pickled file, which can carry code: make them a .safetensors first with "
+            "`sdlora convert`"
+        )
+    settings = _settings(folder / CONFIG)
+    component = component or _component(settings)
+    # without knowing the network, the settings count for whichever the names tell
+    configs = {name: PeftConfig(settings) for name in ([component] if component else COMPONENTS[:2])}
+    adapter = read_adapter(Container(weights), folder.name, str(weights), configs, component)
+    return _with_hash(adapter, weights)
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    if file.stat().st_size > LARGEST_TEXT:
+        raise Error(f"{file} is larger than any adapter's settings")
+    settings = parsed(file.read_text(encoding="utf-8", errors="replace"))
+    if not settings:
+        raise Error(f"{file} is not JSON as PEFT writes it: save the adapter again")
+    return settings
+
+
+def _component(settings: dict[str, Any]) -> str | None:
+    """The network that the settings name by its class, where they do."""
+    mapping = settings.get("auto_mapping")
+    name = mapping.get("base_model_class") if isinstance(mapping, dict) else None
+    classes = {"CLIPTextModel": "text_encoder", "CLIPTextModelWithProjection": "text_encoder_2"}
+    return {"UNet2DConditionModel": "unet", **classes}.get(str(name))
+
+
+def _together(name: str, parts: list[Adapter]) -> Adapter:
+    """One adapter of several networks' folders. The family is that of the part which tells."""
+    families = {part.family for part in parts} - {None}
+    first = parts[0]
+    report = replace(
+        first.report,
+        unknown=tuple(key for part in parts for key in part.report.unknown),
+        left_out={path: reason for part in parts for path, reason in part.report.left_out.items()},
+        warnings=tuple(dict.fromkeys(warning for part in parts for warning in part.report.warnings)),
+    )
+    updates = {path: update for part in parts for path, update in part.updates.items()}
+    family = families.pop() if len(families) == 1 else None
+    return replace(first, name=name, updates=updates, family=family, report=report)
+
+
+def _with_hash(adapter: Adapter, path: Path) -> Adapter:
+    adapter.metadata.setdefault("sshs_model_hash", data_hash(path))
+    return adapter

@@ -42,7 +42,7 @@ def part(parts: Parts, name: str) -> Tensor:
 def number(parts: Parts, name: str, missing: float) -> float:
     """The single number in a part such as alpha, or `missing`. Raises `Error` when it is not one number."""
     if name not in parts:
-        return missing
+        return float(missing)
     if parts[name].numel() != 1:
         raise Error(f"its {name} is not one number but {tuple(parts[name].shape)}")
     return float(parts[name])
