@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .convert import convert
+    from .conversion import convert
     from .load import load_adapter
     from .save import DTYPES, save_adapter
 
-_HOME = {"DTYPES": "save", "convert": "convert", "load_adapter": "load", "save_adapter": "save"}
+_HOME = {"DTYPES": "save", "convert": "conversion", "load_adapter": "load", "save_adapter": "save"}
 __all__ = ["DTYPES", "convert", "load_adapter", "save_adapter"]
 
 
