@@ -41,6 +41,8 @@ READERS = (
     Reader("diff", ("diff_b",), Full.from_parts),
     Reader("w_norm", ("b_norm",), Norm.from_parts),
 )
+# Of these kinds a file does not say enough.
+REFUSED = {"lambda_layer": "it is a T-LoRA update, whose file leaves out the factors that it subtracts"}
 
 
 def update_from(parts: Parts) -> tuple[Update, set[str]]:
@@ -51,6 +53,8 @@ def update_from(parts: Parts) -> tuple[Update, set[str]]:
     """
     reader = next((reader for reader in READERS if reader.mark in parts), None)
     if reader is None:
+        for mark in REFUSED.keys() & parts.keys():
+            raise Error(REFUSED[mark])
         raise Error(f"{_some(parts)} make no kind of update that sdlora knows")
     used = {name: parts[name] for name in (reader.mark, *reader.others) if name in parts}
     update = reader.make(used)

@@ -125,6 +125,10 @@ def test_no_shape_of_any_part_breaks_the_reader(case, tmp_path):
         ({"alpha": torch.ones(())}, "alpha make no kind"),
         ({f"part{n}": torch.ones(1) for n in range(9)}, "part0, part1, part2 and 6 more make no kind"),
         ({"lora_down.weight": torch.ones(2, 6)}, "lora_up.weight is missing"),
+        (
+            {"q_layer.weight": torch.ones(2, 6), "p_layer.weight": torch.ones(5, 2), "lambda_layer": torch.ones(1, 2)},
+            "T-LoRA",
+        ),
         ({"hada_w1_a": torch.ones(2, 2), "hada_w1_b": torch.ones(2, 2)}, "hada_w2_a is missing"),
         (LOHA | {"hada_w2_b": torch.ones(2, 3)}, r"\(2, 2\) and \(2, 3\)"),
         (LORA | {"alpha": torch.ones(2)}, r"not one number but \(2,\)"),
