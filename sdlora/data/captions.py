@@ -68,6 +68,12 @@ def with_trigger(caption: str, trigger: str | None) -> str:
     return f"{trigger}, {caption}" if caption else trigger
 
 
+def without_trigger(caption: str, trigger: str) -> str:
+    """The caption with the trigger taken out, and the comma that set it off: what `with_trigger` puts in."""
+    rest = re.sub(rf"(?<!\w){re.escape(trigger)}(?!\w)", "", caption, flags=re.IGNORECASE)
+    return ", ".join(part for part in (" ".join(piece.split()) for piece in rest.split(",")) if part)
+
+
 def _rows(metadata: Path) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(_read_utf8(metadata).split("\n"), start=1):
         if not line.strip():

@@ -89,6 +89,9 @@ class TrainConfig(BaseModel):
     rank_stabilised: bool = Field(False, description="scale by alpha / sqrt(rank) instead (arXiv:2312.03732)")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the updates while training")
 
+    prior_preservation: Rate | Auto = Field(
+        "auto", description="weight of keeping what the trigger does not call up as the base draws it; 0: off"
+    )
     learning_rate: Rate | Auto = Field("auto", description="peak learning rate")
     text_encoder_learning_rate: Rate | Auto = Field("auto", description="peak learning rate of the text encoder")
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after the warm-up")
@@ -150,6 +153,7 @@ class ResolvedConfig(TrainConfig):
     targets: Targets
     rank: Positive
     alpha: Scale
+    prior_preservation: Rate
     learning_rate: Rate
     text_encoder_learning_rate: Rate
     warmup: int

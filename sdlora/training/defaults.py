@@ -105,6 +105,7 @@ def _computed(values: dict[str, Any], base: Base, device: torch.device) -> Itera
     yield Choice("rank", 16, "enough for a style in our measurements; more only makes the file larger")
     yield Choice("alpha", 16.0, "alpha = rank: the update is scaled by 1")
     yield Choice("targets", ["attention", "text_attention"], "the layers that carry a style in every study")
+    yield Choice("prior_preservation", 0.0, "off: it takes half as long again, and needs a trigger")
     yield Choice("learning_rate", 1e-4, "usual for LoRA with AdamW on full-size bases")
     yield Choice("text_encoder_learning_rate", 5e-5, "half of the UNet's: the text encoder overfits first")
     yield Choice("batch_size", 1 if on_cpu else 2, "fits the memory that is usual for this device")

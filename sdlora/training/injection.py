@@ -1,6 +1,7 @@
 """Putting trainable layers in the place of frozen ones, and taking them out again."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -38,6 +39,18 @@ def eject(base: Base, layers: Mapping[str, LoRALayer]) -> None:
     for layer in layers.values():
         parent, attribute = places[layer]
         setattr(parent, attribute, layer.base)
+
+
+@contextmanager
+def switched_off(layers: Mapping[str, LoRALayer]) -> Iterator[None]:
+    """Within it, the layers answer as the frozen ones in them do."""
+    for layer in layers.values():
+        layer.enabled = False
+    try:
+        yield
+    finally:
+        for layer in layers.values():
+            layer.enabled = True
 
 
 def updates_of(layers: Mapping[str, LoRALayer]) -> dict[str, LoRA]:

@@ -26,6 +26,7 @@ class LoRALayer(nn.Module, ABC):
         self.base = base
         self.scale = alpha / rank
         self.dropout = dropout
+        self.enabled = True
         down, up = self._shapes(rank)
         bound = 1 / math.sqrt(math.prod(down[1:]))
         start = torch.empty(down).uniform_(-bound, bound, generator=generator)
@@ -42,7 +43,8 @@ class LoRALayer(nn.Module, ABC):
         """What is added to the frozen layer's output."""
 
     def forward(self, x: Tensor, *args: object, **kwargs: object) -> Tensor:
-        return self.base(x, *args, **kwargs) + self._update(F.dropout(x, self.dropout, self.training))
+        out = self.base(x, *args, **kwargs)
+        return out + self._update(F.dropout(x, self.dropout, self.training)) if self.enabled else out
 
     def as_update(self) -> LoRA:
         """The update as data, a copy on the CPU."""

@@ -22,11 +22,13 @@ from .failures import in_words, not_finite
 from .file_facts import file_metadata
 from .injection import Layers, eject, inject, updates_of
 from .interrupts import Interrupts
-from .loss import Denoiser, NoiseSchedule, squared_error
+from .loss import Denoiser
 from .material import Material
+from .objective import Objective
 from .optimiser import make_optimiser, make_schedule
 from .preparation import let_go, ready_base, ready_batches, ready_holdout
 from .previews import Previews
+from .prior import ready_prior
 from .progress import Reporter, StepBar, used_memory
 from .randomness import derived_seed
 from .run_folder import RunFolder
@@ -69,17 +71,20 @@ class Trainer:
 
         paths = select(base.modules(), config.targets)
         encoder_trains = any(path.startswith("text_encoder") for path in paths)
-        self.schedule = NoiseSchedule.of(base)
         ready_base(base, config, self.device, encoder_trains=encoder_trains)
-        self._batches = ready_batches(
+        batches = ready_batches(
             base, config, material, reporter, encoder_trains=encoder_trains, examples_per_step=self._examples_per_step
         )
         self._holdout = ready_holdout(base, config, material, encoder_trains=encoder_trains)
         self._previews = Previews(base, config.sample_prompts, config.resolution, encoder_trains=encoder_trains)
+        prior = ready_prior(
+            base, config, material, run.path / "prior.safetensors", reporter, encoder_trains=encoder_trains
+        )
         let_go(base, config, encoder_trains=encoder_trains)
         self.layers: Layers = inject(
             base, paths, rank=config.rank, alpha=config.effective_alpha, dropout=config.dropout, seed=config.seed
         )
+        self._objective = Objective(config, batches, prior, self.layers, base, self.device)
         self._denoiser = Denoiser(base, encodes=encoder_trains)
         optimiser = make_optimiser(self.layers, self.config, self.device)
         self._parameters = [p for group in optimiser.param_groups for p in group["params"]]
@@ -143,7 +148,7 @@ class Trainer:
             with accelerator.accumulate(self._model):
                 if config.dropout:
                     torch.manual_seed(derived_seed(config.seed, "dropout", self.step, part, accelerator.process_index))
-                losses.append(self._loss(part))
+                losses.append(self._objective.loss(self._model, self._indices(part)))
                 accelerator.backward(losses[-1])
                 losses[-1] = losses[-1].detach()
                 if accelerator.sync_gradients:
@@ -166,19 +171,6 @@ class Trainer:
         if self.config.precision != "fp16":  # there the loss scaler finds and skips such steps
             self._refuse_nan("gradient", numbers[1], self.step + 1)
         return numbers[0], numbers[1]
-
-    def _loss(self, part: int) -> Tensor:
-        """Mean loss, in fp32, of this process's share of one forward pass."""
-        batch = self._batches.take(self._indices(part))
-        weight = self._weights(batch.timesteps).to(self.device)
-        noisy = self.schedule.noisy(batch.latents, batch.noise, batch.timesteps)
-        target = self.schedule.target(batch.latents, batch.noise, batch.timesteps)
-        prediction = self._model(noisy.to(self.device), batch.timesteps.to(self.device), batch.prompts.to(self.device))
-        return (squared_error(prediction, target.to(self.device)) * weight).mean()
-
-    def _weights(self, timesteps: Tensor) -> Tensor:
-        gamma = self.config.min_snr_gamma
-        return self.schedule.min_snr_weight(timesteps, gamma) if gamma else torch.ones(len(timesteps))
 
     @property
     def _examples_per_step(self) -> int:

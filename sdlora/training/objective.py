@@ -1,0 +1,56 @@
+"""What a training step minimises."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..bases import Base
+from .batches import Batch, Batches
+from .config import ResolvedConfig
+from .injection import Layers, switched_off
+from .loss import NoiseSchedule, squared_error
+from .prior import Prior
+
+Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class Objective:
+    """The denoising loss on the training's examples and, if asked for, how far the base's own pictures have moved."""
+
+    def __init__(
+        self,
+        config: ResolvedConfig,
+        batches: Batches,
+        prior: Prior | None,
+        layers: Layers,
+        base: Base,
+        device: torch.device,
+    ) -> None:
+        self._config, self._batches, self._prior = config, batches, prior
+        self._layers, self._device = layers, device
+        self._schedule = NoiseSchedule.of(base)
+
+    def loss(self, predict: Predict, indices: range) -> Tensor:
+        """Mean loss, in fp32, over these global example indices."""
+        batch = self._batches.take(indices)
+        target = self._schedule.target(batch.latents, batch.noise, batch.timesteps).to(self._device)
+        errors = squared_error(self._predicted(predict, batch), target)
+        loss = (errors * self._weights(batch.timesteps).to(self._device)).mean()
+        if self._prior and (kept := self._prior.take(indices)):
+            loss = loss + self._config.prior_preservation * self._change(predict, kept)
+        return loss
+
+    def _change(self, predict: Predict, batch: Batch) -> Tensor:
+        """The mean squared error of the prediction against the base's own."""
+        with torch.no_grad(), switched_off(self._layers):
+            unchanged = self._predicted(predict, batch)
+        return squared_error(self._predicted(predict, batch), unchanged).mean()
+
+    def _predicted(self, predict: Predict, batch: Batch) -> Tensor:
+        noisy = self._schedule.noisy(batch.latents, batch.noise, batch.timesteps)
+        return predict(noisy.to(self._device), batch.timesteps.to(self._device), batch.prompts.to(self._device))
+
+    def _weights(self, timesteps: Tensor) -> Tensor:
+        gamma = self._config.min_snr_gamma
+        return self._schedule.min_snr_weight(timesteps, gamma) if gamma else torch.ones(len(timesteps))
