@@ -75,7 +75,7 @@ def starting_noise(base: Base, recipe: Recipe) -> tuple[Tensor, torch.Generator]
 
 
 def prompt_context(base: Base, recipe: Recipe) -> Tensor:
-    """What the UNet reads of a recipe, (2, context length, width) with the negative prompt first where guided, else 1."""
+    """What the UNet reads of a recipe, (1, context length, width), or 2 with the negative prompt first where guided."""
     return encode(base, [recipe.negative, recipe.prompt] if recipe.guided else [recipe.prompt])
 
 

@@ -74,7 +74,7 @@ class Denoiser(torch.nn.Module):
     def forward(self, noisy: Tensor, timesteps: Tensor, prompts: Tensor) -> Tensor:
         """noisy (n, channels, h, w), timesteps (n,), prompts as token ids (n, length) or already encoded
         (n, length, width) -> the prediction (n, channels, h, w) in the base's dtype."""
-        encoded = prompts.is_floating_point() or self.text_encoder is None
-        context = prompts if encoded else self.text_encoder(prompts).last_hidden_state
+        encoder = None if prompts.is_floating_point() else self.text_encoder
+        context = encoder(prompts).last_hidden_state if encoder else prompts
         entry = noisy.to(self.dtype).contiguous(memory_format=torch.channels_last)
         return self.unet(entry, timesteps, context.to(self.dtype)).sample
