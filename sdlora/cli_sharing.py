@@ -1,10 +1,12 @@
 """The commands that look at adapter files and share them. Nothing heavy is imported before one of them runs."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .cli_shared import AS_JSON, WORKSPACE, finish, print_json, speak_softly
+from .cli_shared import AS_JSON, DEVICE, FORCE, WORKSPACE, finish, print_json, speak_softly
+from .errors import Error
 
 NEEDED_BASE = click.option(
     "--base", help="The base it was made for: some kinds depend on its weights, and strengths are shares of them."
@@ -27,7 +29,10 @@ def inspect(file: str, base: str | None, workspace: str, as_json: bool) -> None:
     from .adapters.library import find
     from .printed import show_inspection
 
-    found = look_through(find(file, Path(workspace) / "adapters"), base)
+    if base:
+        from .bases.whole import weights_of
+
+    found = look_through(find(file, Path(workspace) / "adapters"), weights_of(base) if base else None)
     if as_json:
         print_json(found.as_json())
     else:
@@ -60,4 +65,71 @@ def list_files(folder: Path | None, hashes: bool, workspace: str, as_json: bool)
     finish([f"{problems} of {len(files)} files are no adapters that can be read"] if problems else [])
 
 
-COMMANDS = (inspect, list_files)
+@click.command()
+@click.argument("file")
+@click.option("--sample", "samples", multiple=True, type=click.Path(path_type=Path), help="A picture for the kit.")
+@click.option("--draw", type=click.IntRange(min=1), help="Draw so many pictures for the kit; needs --base.")
+@click.option("--base", help="The base to draw with: mini, a hub id, a diffusers folder or a checkpoint file.")
+@click.option("--prompt", help="What to draw; unset: the trigger words.")
+@DEVICE
+@click.option("--weight", type=float, default=1.0, show_default=True, help="The weight to recommend and to draw with.")
+@click.option("--license", help="A license by the hub's name for it, such as openrail or cc-by-4.0.")
+@click.option("--base-model", help="The base by its name on the hub; unset: the usual one of the adapter's family.")
+@click.option("--out", type=click.Path(path_type=Path), help="The kit's folder; unset: FILE-card beside the file.")
+@FORCE
+@WORKSPACE
+@AS_JSON
+def card(
+    file: str,
+    draw: int | None,
+    base: str | None,
+    prompt: str | None,
+    device: str,
+    out: Path | None,
+    workspace: str,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Write the sharing kit of an adapter: Hugging Face card, Civitai's text, pictures, thumbnail.
+
+    The kit is a folder beside the file. The first picture goes into the header of FILE itself, small, where lists of
+    models look for it; the tensors and the hash that A1111 knows them by stay as they are.
+    """
+    speak_softly()
+    from .adapters.library import find
+    from .sharing import Drawing, make_kit
+
+    if draw and not base:
+        raise Error("--draw needs a base to draw with: give --base, the one that the adapter was made for")
+    drawing = Drawing(draw, base, prompt, device) if draw and base else None
+    kit = make_kit(find(file, Path(workspace) / "adapters"), out, draw=drawing, **settings)
+    if as_json:
+        print_json(kit.as_json())
+    else:
+        click.echo(kit.folder)
+    for hint in kit.hints:
+        click.echo(f"sdlora: {hint}", err=True)
+    finish(kit.warnings)
+
+
+@click.command()
+@click.argument("file")
+@click.argument("repo", metavar="USER/REPO")
+@click.option("--kit", type=click.Path(path_type=Path), help="The folder with card and samples; unset: FILE-card.")
+@click.option("--private", is_flag=True, help="Only you can see the repository, where it is made anew.")
+@WORKSPACE
+@AS_JSON
+def push(file: str, repo: str, kit: Path | None, private: bool, workspace: str, as_json: bool) -> None:
+    """Upload an adapter, its card and samples to Hugging Face, with your own login."""
+    speak_softly()
+    from .adapters.library import find
+    from .sharing import push as upload
+
+    address = upload(find(file, Path(workspace) / "adapters"), repo, kit=kit, private=private)
+    if as_json:
+        print_json({"repo": repo, "address": address})
+    else:
+        click.echo(address)
+
+
+COMMANDS = (card, inspect, list_files, push)

@@ -38,9 +38,32 @@ def write_atomically(target: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_folder_atomically(target: Path, fill: Callable[[Path], object]) -> None:
+    """Have `fill` fill a temporary folder beside `target`, then put it in the place of `target`, whatever was there.
+
+    An old folder is moved aside before and removed afterwards; a process killed in between leaves it hidden beside.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp") as name:
+        new, old = Path(name) / "new", Path(name) / "old"
+        new.mkdir()
+        fill(new)
+        if target.exists():
+            replace(target, old)
+        replace(new, target)
+
+
 def write_text(target: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     write_atomically(target, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def size_text(size: int) -> str:
+    """Bytes as people read them: 37.7 MB."""
+    for unit, bytes_in_it in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= bytes_in_it:
+            return f"{size / bytes_in_it:.1f} {unit}"
+    return f"{size} bytes"
 
 
 def _umask() -> int:

@@ -9,20 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from .adapters.listing import Listed
+from .files import size_text
 
 if TYPE_CHECKING:  # lists must not wait for torch
-    from .adapters.inspection import Inspection, Spread
+    from .adapters.inspection import Hashes, Inspection, Spread
 
 MOST_TAGS = 12
 MOST_KEYS = 20
-
-
-def size_text(size: int) -> str:
-    """Bytes as people read them: 37.7 MB."""
-    for unit, bytes_in_it in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= bytes_in_it:
-            return f"{size / bytes_in_it:.1f} {unit}"
-    return f"{size} bytes"
 
 
 def show_list(files: Mapping[Path, Listed], folder: Path, console: Console | None = None) -> None:
@@ -54,8 +47,7 @@ def _hash_text(file: Listed) -> Text:
 def show_inspection(found: "Inspection", console: Console | None = None) -> None:
     """Facts, modules by block with their strengths, training, and what was not understood."""
     console = console or Console()
-    adapter, hashes = found.adapter, found.hashes
-    stated = {None: "the header states none", True: "as the header says", False: f"the header says {hashes.stated}"}
+    adapter = found.adapter
     rows = {
         "file": str(found.path),
         "format": f"{adapter.report.format}, {_counts(found.dtypes)}, {size_text(found.size)}",
@@ -67,13 +59,10 @@ def show_inspection(found: "Inspection", console: Console | None = None) -> None
         "trigger words": adapter.trigger or "",
         "tags": ", ".join(f"{tag} ({n})" for tag, n in list(found.tags.items())[:MOST_TAGS]),
         "thumbnail": "in the header" if found.thumbnail else "",
-        "AutoV2": hashes.autov2,
-        "A1111's hash": f"{hashes.short} ({stated[hashes.stated_is_right]})",
-        "tensors' sha256": hashes.tensors,
-        "file's sha256": hashes.sha256,
+        **(_hashes(found.hashes) if found.hashes else {}),
         "strength": _strength(found),
-    } | found.facts
-    console.print(_facts(rows))
+    }
+    console.print(_facts(rows | found.facts))
     console.print()
     console.print(_blocks(found))
     unknown = adapter.report.unknown
@@ -82,6 +71,16 @@ def show_inspection(found: "Inspection", console: Console | None = None) -> None
         console.print(Text("\n".join(unknown[:MOST_KEYS])))
         if len(unknown) > MOST_KEYS:
             console.print(f"and {len(unknown) - MOST_KEYS} more (--json has all)")
+
+
+def _hashes(hashes: "Hashes") -> dict[str, str]:
+    stated = {None: "the header states none", True: "as the header says", False: f"the header says {hashes.stated}"}
+    return {
+        "AutoV2": hashes.autov2,
+        "A1111's hash": f"{hashes.short} ({stated[hashes.stated_is_right]})",
+        "tensors' sha256": hashes.tensors,
+        "file's sha256": hashes.sha256,
+    }
 
 
 def _facts(rows: Mapping[str, str]) -> Table:

@@ -14,6 +14,7 @@ from .algebra.deltas import Weights
 from .formats import load_adapter
 from .formats.container import data_hash, file_hash
 from .formats.header import read_header
+from .library import SUFFIX
 from .told import has_thumbnail, tag_counts, training_facts
 from .updates import Update
 
@@ -44,6 +45,11 @@ class Hashes:
     tensors: str
     stated: str | None
 
+    @classmethod
+    def of(cls, file: Path) -> "Hashes":
+        """Those of a file, which is read through."""
+        return cls(file_hash(file), data_hash(file), read_header(file).metadata.get("sshs_model_hash"))
+
     @property
     def autov2(self) -> str:
         return self.sha256[:10]
@@ -57,11 +63,20 @@ class Hashes:
         """None where the header states no hash."""
         return None if self.stated is None else self.stated.lower() == self.tensors
 
+    def as_json(self) -> dict[str, Any]:
+        """All of them as plain data."""
+        return asdict(self) | {
+            "autov2": self.autov2,
+            "short": self.short,
+            "stated_is_right": self.stated_is_right,
+        }
+
 
 @dataclass(frozen=True)
 class Inspection:
     """One file, looked through: `size` in bytes, `blocks` counts modules, `tokens` and `tags` say how many of each.
 
+    `path` may be PEFT's or diffusers' folder; then `hashes` are those of the one file in it, None if there are several.
     `strength` is None, and `strength_missing` says why, where it depends on a base that was not given.
     """
 
@@ -77,7 +92,7 @@ class Inspection:
     tags: dict[str, int]
     facts: dict[str, str]
     thumbnail: bool
-    hashes: Hashes
+    hashes: Hashes | None
     strength: Strengths | None
     strength_missing: str
 
@@ -88,13 +103,13 @@ class Inspection:
         found = [f"{path} was left out: {why}" for path, why in report.left_out.items()]
         if report.unknown:
             found.append(f"{len(report.unknown)} keys are not understood, such as {report.unknown[0]}")
-        if self.hashes.stated_is_right is False:
+        if self.hashes and self.hashes.stated_is_right is False:
             found.append("the hash in its header is not that of its tensors, so A1111 and Forge know it by a wrong one")
         return (*found, *report.warnings)
 
     def as_json(self) -> dict[str, Any]:
         """All of it as plain data, for `--json`."""
-        adapter, hashes = self.adapter, self.hashes
+        adapter = self.adapter
         return {
             "path": str(self.path),
             "name": adapter.name,
@@ -113,12 +128,7 @@ class Inspection:
             "tags": self.tags,
             "training": self.facts,
             "thumbnail": self.thumbnail,
-            "hashes": {
-                **asdict(hashes),
-                "autov2": hashes.autov2,
-                "short": hashes.short,
-                "stated_is_right": hashes.stated_is_right,
-            },
+            "hashes": self.hashes and self.hashes.as_json(),
             "strength": self.strength and self.strength.as_json(),
             "strength_missing": self.strength_missing,
             "unknown": list(adapter.report.unknown),
@@ -128,18 +138,20 @@ class Inspection:
 
 
 def inspect(path: Path, base: Weights | None = None) -> Inspection:
-    """Look through a file. `base`, a mapping from module paths to weights, is needed by some kinds' strengths alone.
+    """Look through a file or PEFT's folder.
 
+    `base`, a mapping from module paths to weights, is needed for the strength of some kinds alone.
     Raises `Error` for what `load_adapter` refuses, and for a base that the adapter was not made for.
     """
     adapter = load_adapter(path)
-    stated = read_header(path).metadata
+    files = sorted(path.rglob(f"*{SUFFIX}")) if path.is_dir() else [path]
+    stated = read_header(files[0]).metadata if len(files) == 1 else {}
     updates = adapter.updates.values()
     needy = sorted({update.kind for update in updates if update.needs_weight or update.shape is None})
     missing = "" if base is not None or not needy else f"{', '.join(needy)}: it depends on the base, give --base"
     return Inspection(
         path=path,
-        size=path.stat().st_size,
+        size=sum(file.stat().st_size for file in files),
         adapter=adapter,
         kinds=_counted(update.kind for update in updates),
         ranks=Spread.of(update.rank for update in updates),
@@ -150,7 +162,7 @@ def inspect(path: Path, base: Weights | None = None) -> Inspection:
         tags=tag_counts(stated),
         facts=training_facts(stated),
         thumbnail=has_thumbnail(stated),
-        hashes=Hashes(file_hash(path), data_hash(path), stated.get("sshs_model_hash")),
+        hashes=Hashes.of(files[0]) if len(files) == 1 else None,
         strength=None if missing or not adapter.updates else strength(adapter, base),
         strength_missing=missing,
     )

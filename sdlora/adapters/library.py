@@ -20,10 +20,14 @@ def names(library: Path | None) -> list[str]:
 
 
 def find(name_or_path: str, library: Path | None) -> Path:
-    """The file of a library name, or of a path. Raises `Error` naming near names when there is none."""
+    """The file of a library name, or a path to a file or to PEFT's folder.
+
+    Raises `Error` naming near names when there is none.
+    """
     if library and (named := library / f"{name_or_path}{SUFFIX}").is_file():
         return named
-    if (path := Path(name_or_path).expanduser()).is_file():
+    path = Path(name_or_path).expanduser()
+    if path.is_file() or (name_or_path and path.is_dir()):
         return path
     known = names(library)
     near = get_close_matches(name_or_path, known, n=3, cutoff=0.4)
