@@ -5,17 +5,20 @@ component's settings (`{"unet.r": 8, "unet.alpha_pattern": {…}, …}`). Source
 """
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ...errors import Error
+
 METADATA_KEY = "lora_adapter_metadata"
 LARGEST_TEXT = 2_000_000  # characters
+LARGEST_ALPHA = 1e30
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
-# Patterns are regular expressions. One made to run for ever would: no more than so many, none with many quantifiers.
+# Patterns are regular expressions. One made to run for ever would: no more than so many, no repeated groups,
+# few repetitions at all.
 MOST_EXPRESSIONS, MOST_QUANTIFIERS, LONGEST_EXPRESSION = 50, 2, 200
 CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq")  # initialisations
 
@@ -29,13 +32,16 @@ class PeftConfig:
     def rank(self, module: str) -> int | None:
         """The rank that a module (`down_blocks.0…to_q`) was given, None where that is not said."""
         value = self._ranks.get(module, self.settings.get("r"))
-        return value if type(value) is int and value > 0 else None
+        return value if type(value) is int and 0 < value < 2**31 else None
 
     def alpha(self, module: str) -> float | None:
-        """The alpha that a module was given, None where that is not said."""
-        plain = self.settings.get("lora_alpha", self.settings.get("alpha"))
-        value = self._alphas.get(module, plain)
-        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+        """The alpha that a module was given, None where that is not said. Raises `Error` when it is no number."""
+        value = self._alphas.get(module, self.settings.get("lora_alpha", self.settings.get("alpha")))
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST_ALPHA:
+            raise Error(f"its alpha in the settings is {str(value)[:40]}, which is no number that can be used")
+        return float(value)
 
     @property
     def rank_stabilised(self) -> bool:
@@ -79,7 +85,8 @@ class _Patterns:
 
     def _add(self, pattern: str, value: Any) -> None:
         quantifiers = sum(map(pattern.count, "*+{?"))
-        safe = len(pattern) <= LONGEST_EXPRESSION and quantifiers <= MOST_QUANTIFIERS
+        nested = re.search(r"\)[*+{?]", pattern)
+        safe = len(pattern) <= LONGEST_EXPRESSION and quantifiers <= MOST_QUANTIFIERS and not nested
         try:
             if safe and len(self._expressions) < MOST_EXPRESSIONS:
                 self._expressions.append((re.compile(rf"(.*\.)?({pattern})$"), value))
