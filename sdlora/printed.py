@@ -12,10 +12,12 @@ from .adapters.listing import Listed
 from .files import size_text
 
 if TYPE_CHECKING:  # lists must not wait for torch
+    from .adapters.algebra import Comparison, ErrorReport
     from .adapters.inspection import Hashes, Inspection, Spread
 
 MOST_TAGS = 12
 MOST_KEYS = 20
+EXACT = 1e-6  # relative errors below are those of fp32 itself
 
 
 def show_list(files: Mapping[Path, Listed], folder: Path, console: Console | None = None) -> None:
@@ -71,6 +73,35 @@ def show_inspection(found: "Inspection", console: Console | None = None) -> None
         console.print(Text("\n".join(unknown[:MOST_KEYS])))
         if len(unknown) > MOST_KEYS:
             console.print(f"and {len(unknown) - MOST_KEYS} more (--json has all)")
+
+
+def show_errors(report: "ErrorReport", rounding: float, dtype: str, console: Console | None = None) -> None:
+    """The relative error of each module that has one, of all together, and of the file's own rounding."""
+    console = console or Console()
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("module", overflow="fold")
+    table.add_column("rank", justify="right")
+    table.add_column("relative error", justify="right")
+    for path, module in report.modules.items():
+        if module.relative > EXACT:
+            table.add_row(Text(path), "" if module.rank is None else str(module.rank), f"{module.relative:.2e}")
+    if table.row_count:
+        console.print(table)
+    console.print(f"relative error {report.relative:.2e} in all, and {rounding:.2e} by rounding to {dtype}")
+
+
+def show_comparison(comparison: "Comparison", console: Console | None = None) -> None:
+    """Norms of both adapters and their cosine in each block and in all."""
+    console = console or Console()
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("block", f"‖ΔW‖ {comparison.a}", f"‖ΔW‖ {comparison.b}", "cosine"):
+        table.add_column(Text(column), justify="left" if column == "block" else "right")
+    for block, likeness in {**comparison.blocks, "all": comparison.total}.items():
+        table.add_row(block, f"{likeness.norm_a:.4g}", f"{likeness.norm_b:.4g}", f"{likeness.cosine:.4f}")
+    console.print(table)
+    for name, paths in ((comparison.a, comparison.only_a), (comparison.b, comparison.only_b)):
+        if paths:
+            console.print(f"{len(paths)} modules only in {name}", markup=False)
 
 
 def _hashes(hashes: "Hashes") -> dict[str, str]:

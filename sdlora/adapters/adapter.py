@@ -27,6 +27,14 @@ class LoadReport:
         """Whether everything in the file was understood and taken."""
         return not (self.unknown or self.left_out or self.warnings)
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All of it for a person to read; empty when the report is complete."""
+        found = [f"{path} was left out: {why}" for path, why in self.left_out.items()]
+        if self.unknown:
+            found.append(f"{len(self.unknown)} keys are not understood, such as {self.unknown[0]}")
+        return (*found, *self.warnings)
+
 
 @dataclass
 class Adapter:

@@ -99,13 +99,9 @@ class Inspection:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What its user should know, as sentences: keys not understood, modules left out, a wrong hash."""
-        report = self.adapter.report
-        found = [f"{path} was left out: {why}" for path, why in report.left_out.items()]
-        if report.unknown:
-            found.append(f"{len(report.unknown)} keys are not understood, such as {report.unknown[0]}")
-        if self.hashes and self.hashes.stated_is_right is False:
-            found.append("the hash in its header is not that of its tensors, so A1111 and Forge know it by a wrong one")
-        return (*found, *report.warnings)
+        wrong = "the hash in its header is not that of its tensors, so A1111 and Forge know it by a wrong one"
+        wrongly_stated = self.hashes and self.hashes.stated_is_right is False
+        return (*self.adapter.report.sentences, *([wrong] if wrongly_stated else []))
 
     def as_json(self) -> dict[str, Any]:
         """All of it as plain data, for `--json`."""
