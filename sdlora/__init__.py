@@ -10,8 +10,8 @@ from .errors import Error
 from .version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from . import algebra as algebra
     from .adapters import Adapter, load_adapter, save_adapter
-    from .adapters import algebra as algebra
     from .bases import Base, load_base
     from .evaluation import evaluate
     from .mixing import GeneratedImage, Mixer
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Adapter": "adapters",
-    "algebra": "adapters",
     "Base": "bases",
     "GeneratedImage": "mixing",
     "Mixer": "mixing",
@@ -52,6 +51,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "algebra":
+        return import_module(".algebra", __name__)
     if name not in _HOME:
         raise AttributeError(f"module 'sdlora' has no attribute {name!r}")
     return getattr(import_module(f".{_HOME[name]}", __name__), name)

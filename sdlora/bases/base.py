@@ -100,7 +100,7 @@ def leaf_modules(unet: nn.Module, text_encoders: list[nn.Module]) -> dict[str, n
     found = {f"unet.{name}": module for name, module in _leaves(unet)}
     for index, encoder in enumerate(text_encoders):
         component = "text_encoder" if index == 0 else f"text_encoder_{index + 1}"
-        found |= {f"{component}.{_with_text_model(name)}": module for name, module in _leaves(encoder)}
+        found |= {f"{component}.{with_text_model(name)}": module for name, module in _leaves(encoder)}
     return found
 
 
@@ -108,6 +108,6 @@ def _leaves(root: nn.Module) -> list[tuple[str, nn.Module]]:
     return [(name, module) for name, module in root.named_modules() if next(module.children(), None) is None]
 
 
-def _with_text_model(name: str) -> str:
+def with_text_model(name: str) -> str:
     """transformers 5.6 flattened CLIPTextModel (no `text_model.`) and left CLIPTextModelWithProjection as it was."""
     return name if name.startswith(("text_model.", "text_projection")) else f"text_model.{name}"

@@ -53,13 +53,13 @@ def load_folder(folder: Path, path: str, dtype: torch.dtype) -> Base:
         text_encoders=[load_component(_text_class(index, name), folder, name, path, dtype) for name in encoders],
         tokenizers=[_tokenizer(folder, name.replace("text_encoder", "tokenizer"), path) for name in encoders],
         scheduler_config=scheduler,
-        weights_files=_weights(folder / "unet", _variant(folder / "unet", path)),
+        weights_files=weights_files(folder / "unet", variant_of(folder / "unet", path)),
     )
 
 
 def load_component(cls: Any, folder: Path, name: str, path: str, dtype: torch.dtype) -> Any:
     """One network, with every weight from the file: a missing key would leave random numbers and is an `Error`."""
-    options = {"variant": _variant(folder / name, path), "output_loading_info": True, "torch_dtype": dtype}
+    options = {"variant": variant_of(folder / name, path), "output_loading_info": True, "torch_dtype": dtype}
     try:
         with _no_progress_bars():
             model, info = cls.from_pretrained(folder / name, local_files_only=True, **options)
@@ -110,7 +110,7 @@ def _tokenizer(folder: Path, name: str, path: str) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder / name, local_files_only=True)
 
 
-def _weights(component: Path, variant: str | None) -> list[Path]:
+def weights_files(component: Path, variant: str | None) -> list[Path]:
     """The safetensors files (or, failing these, the .bin files) of one variant, shards in order."""
     for stem, ending in _WEIGHTS_NAMES:
         name = f"{stem}.{variant}" if variant else stem
@@ -120,10 +120,10 @@ def _weights(component: Path, variant: str | None) -> list[Path]:
     return []
 
 
-def _variant(component: Path, path: str) -> str | None:
+def variant_of(component: Path, path: str) -> str | None:
     """None where the plain weights exist, else "fp16" where those do."""
     for variant in (None, "fp16"):
-        if _weights(component, variant):
+        if weights_files(component, variant):
             return variant
     raise Error(f"{path} is not a complete diffusers model: {component} holds no weights (.safetensors).")
 

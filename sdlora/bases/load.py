@@ -31,21 +31,29 @@ def load_base(
     `revision` is a hub id's branch, tag or commit. Raises `Error` when there is no such model or it is of another kind.
     """
     asked = None if prediction_type is None else Prediction(checked(prediction_type), "as asked for")
+    name, location = str(path), locate(path, revision)
+    if location.is_file():
+        return load_single_file(location, name, dtype, device, asked)
+    base = load_folder(location, name, dtype).to(device)
+    if asked:
+        settle(base, asked)
+    return base
+
+
+def locate(path: str | Path, revision: str | None = None) -> Path:
+    """The diffusers folder or checkpoint file that `load_base` reads; a hub id is fetched. Raises `Error`."""
     name = str(path)
     location = MINI if name == "mini" else Path(path).expanduser()
     if location.is_file():
         if location.suffix.lower() not in CHECKPOINT_SUFFIXES:
             endings = " or ".join(CHECKPOINT_SUFFIXES)
             raise Error(f"{name} is not a checkpoint that sdlora reads: its name should end in {endings}.")
-        return load_single_file(location, name, dtype, device, asked)
+        return location
     if not location.is_dir():
         if location.suffix.lower() in CHECKPOINT_SUFFIXES or not _HUB_ID.fullmatch(name):
             raise Error(
                 f"There is no model at {name}; give mini, a diffusers folder, a .safetensors or .ckpt file, "
                 "or a hub id such as stable-diffusion-v1-5/stable-diffusion-v1-5."
             )
-        location = download(name, revision)
-    base = load_folder(location, name, dtype).to(device)
-    if asked:
-        settle(base, asked)
-    return base
+        return download(name, revision)
+    return location

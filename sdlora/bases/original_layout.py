@@ -102,7 +102,7 @@ def text_weights(family: Family, index: int, weights: Mapping[str, Tensor]) -> W
             for key, tensor in convert_ldm_clip_checkpoint(found).items()
             if not key.endswith("position_ids")
         }
-    width = found[f"{prefix}positional_embedding"].shape[1]
+    width = found[f"{prefix}ln_final.weight"].shape[0]
     named = convert_open_clip_checkpoint(SimpleNamespace(config=SimpleNamespace(hidden_size=width)), found, prefix)
     if family == "sd2":
         named.pop("text_projection.weight", None)

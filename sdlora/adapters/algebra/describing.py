@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ..adapter import Adapter
+from ..formats.metadata import BASE_VERSION
 from ..updates import Update
 
 
@@ -22,3 +23,10 @@ def of_resized(metadata: dict[str, str], updates: dict[str, Update]) -> dict[str
     stated = {"ss_network_dim": ranks, "ss_network_alpha": alphas}
     kept = {key: value for key, value in metadata.items() if key not in stated}
     return kept | {key: found.pop() if len(found) == 1 else "Dynamic" for key, found in stated.items() if found}
+
+
+def of_family(family: str) -> dict[str, str]:
+    """What other programs tell an adapter's family by."""
+    version, architecture = BASE_VERSION[family, "epsilon"]
+    said = {"ss_base_model_version": version, "ss_v2": str(family == "sd2"), "ss_network_module": "networks.lora"}
+    return said | {"modelspec.sai_model_spec": "1.0.1", "modelspec.architecture": architecture}

@@ -1,6 +1,5 @@
 """Several adapters as one."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +12,7 @@ from . import describing, sparse
 from .deltas import Weights, delta_of, factors_of, low_rank_update, shape_of, whole_update
 from .low_rank import Reduction
 from .mixed import Term
+from .mixes import Mix, common_family, weighted
 from .report import ErrorReport, ModuleError
 
 METHODS = ("concat", "ties", "dare")
@@ -41,8 +41,8 @@ def merge(
     if method not in METHODS:
         raise Error(f"there is no merge method {method!r}: use {', '.join(METHODS)}")
     sparse.check_density(density)
-    used = _used(adapters, weights)
-    family = _common_family([adapter for adapter, _ in used])
+    used = weighted(adapters, weights)
+    family = common_family([adapter for adapter, _ in used])
     size = Reduction(rank=rank, keep=keep)
     updates: dict[str, Update] = {}
     errors: dict[str, ModuleError] = {}
@@ -96,28 +96,7 @@ def _bias(terms: list[Term], delta: Tensor) -> Tensor | None:
     return torch.stack(changes).sum(0) if changes else None
 
 
-def _used(adapters: Sequence[Adapter], weights: Sequence[float]) -> list[tuple[Adapter, float]]:
-    """Adapters with their weights; those of weight 0 are absent, as in a mix."""
-    if len(adapters) != len(weights):
-        raise Error(f"{len(adapters)} adapters and {len(weights)} weights were given: give each adapter its weight")
-    for adapter, weight in zip(adapters, weights, strict=True):
-        if not math.isfinite(weight):
-            raise Error(f"the weight of {adapter.name!r} is {weight}: give a finite number")
-    used = [(adapter, float(weight)) for adapter, weight in zip(adapters, weights, strict=True) if weight]
-    if not used:
-        raise Error("there is nothing to merge: give at least one adapter with a weight other than 0")
-    return used
-
-
-def _common_family(adapters: Sequence[Adapter]) -> str | None:
-    of_family = {adapter.family: adapter.name for adapter in adapters if adapter.family}
-    if len(of_family) > 1:
-        made_for = " and ".join(f"{name!r} is for {family}" for family, name in of_family.items())
-        raise Error(f"adapters of different families can't be one: {made_for}")
-    return next(iter(of_family), None)
-
-
-def _tokens(used: Sequence[tuple[Adapter, float]]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def _tokens(used: Mix) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """All learned tokens; of two with one name the first stays, with a note."""
     tokens: dict[str, Tensor] = {}
     notes = []

@@ -220,7 +220,7 @@ def test_sparse_methods_work_on_true_deltas(method):
     [
         ({"weights": [1.0]}, "give each adapter its weight"),
         ({"weights": [1.0, float("nan")]}, "give a finite number"),
-        ({"weights": [0.0, 0.0]}, "nothing to merge"),
+        ({"weights": [0.0, 0.0]}, "nothing to add"),
         ({"method": "linear"}, "use concat, ties, dare"),
         ({"rank": 0}, "give 1 or more"),
         ({"keep": 1.5}, "share of the energy"),
