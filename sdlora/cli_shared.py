@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from .errors import Error
+from .files import write_text
 
 DONE_WITH_WARNINGS = 3
 
@@ -24,11 +25,7 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="cuda,
 PREDICTION = click.option(
     "--prediction-type", type=click.Choice(["epsilon", "v_prediction"]), help="What the base predicts; else found out."
 )
-OUT = click.option("--out", type=click.Path(path_type=Path), help="Where to write; see above for what is usual.")
 FORCE = click.option("--force", is_flag=True, help="Overwrite what is there.")
-SAVE_DTYPE = click.option(
-    "--dtype", type=click.Choice(["fp16", "bf16", "fp32"]), help="Precision of the file; unset: as in what was read."
-)
 
 
 class Group(click.Group):
@@ -51,11 +48,20 @@ def speak_softly() -> None:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout; paths become text."""
+    click.echo(_json(value))
 
+
+def write_document(value: Any, out: Path, force: bool) -> None:
+    """The same document in a file, atomically."""
+    refuse_to_overwrite(out, force)
+    write_text(out, _json(value) + "\n")
+
+
+def _json(value: Any) -> str:
     def plain(item: Any) -> Any:
         return dict(item) if isinstance(item, Mapping) else str(item)
 
-    click.echo(json.dumps(value, default=plain, ensure_ascii=False, indent=2))
+    return json.dumps(value, default=plain, ensure_ascii=False, indent=2)
 
 
 def refuse_to_overwrite(target: Path, force: bool) -> None:

@@ -5,20 +5,23 @@ from typing import Any
 
 import click
 
-from .cli_shared import AS_JSON, DEVICE, FORCE, WORKSPACE, finish, print_json, speak_softly
+from .cli_shared import AS_JSON, DEVICE, FORCE, WORKSPACE, finish, print_json, speak_softly, write_document
 from .errors import Error
 
 NEEDED_BASE = click.option(
     "--base", help="The base it was made for: some kinds depend on its weights, and strengths are shares of them."
 )
+DOCUMENT = click.option("--out", type=click.Path(path_type=Path), help="Write the JSON document to this file.")
 
 
 @click.command()
 @click.argument("file")
 @NEEDED_BASE
+@DOCUMENT
+@FORCE
 @WORKSPACE
 @AS_JSON
-def inspect(file: str, base: str | None, workspace: str, as_json: bool) -> None:
+def inspect(file: str, base: str | None, out: Path | None, force: bool, workspace: str, as_json: bool) -> None:
     """Tell all about an adapter: kind, family, ranks, hashes, strength, training, unknown keys.
 
     FILE is an adapter file, or a name in adapters/ of the workspace. Ends with exit code 3 where something in the file
@@ -33,9 +36,11 @@ def inspect(file: str, base: str | None, workspace: str, as_json: bool) -> None:
         from .bases.whole import weights_of
 
     found = look_through(find(file, Path(workspace) / "adapters"), weights_of(base) if base else None)
+    if out:
+        write_document(found.as_json(), out, force)
     if as_json:
         print_json(found.as_json())
-    else:
+    elif not out:
         show_inspection(found)
     finish(found.warnings)
 
@@ -43,9 +48,11 @@ def inspect(file: str, base: str | None, workspace: str, as_json: bool) -> None:
 @click.command("list")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--hashes", is_flag=True, help="Read the files through and check the hashes in their headers.")
+@DOCUMENT
+@FORCE
 @WORKSPACE
 @AS_JSON
-def list_files(folder: Path | None, hashes: bool, workspace: str, as_json: bool) -> None:
+def list_files(folder: Path | None, hashes: bool, out: Path | None, force: bool, workspace: str, as_json: bool) -> None:
     """List the adapter files of a folder and of the folders in it.
 
     FOLDER is adapters/ of the workspace where none is given. Family, trigger words and the hash are what the headers
@@ -57,9 +64,12 @@ def list_files(folder: Path | None, hashes: bool, workspace: str, as_json: bool)
 
     folder = folder or Path(workspace) / "adapters"
     files = list_folder(folder, hashes=hashes)
+    rows = [file.as_json(path) for path, file in files.items()]
+    if out:
+        write_document(rows, out, force)
     if as_json:
-        print_json([file.as_json(path) for path, file in files.items()])
-    else:
+        print_json(rows)
+    elif not out:
         show_list(files, folder)
     problems = sum(bool(file.summary.problem) for file in files.values())
     finish([f"{problems} of {len(files)} files are no adapters that can be read"] if problems else [])

@@ -16,7 +16,7 @@ from .formats.header import glance
 from .formats.other_models import kind_of
 from .told import LONGEST, TRIGGER, has_thumbnail, tag_counts
 
-FAMILY_OF_WIDTH = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+FAMILY_OF_WIDTH = {160: "sd1", 768: "sd1", 1024: "sd2", 2048: "sdxl"}  # of what reads the prompt; 160 is mini
 MOST_TAGS = 5
 
 # Ends of names by which adapters of every format are known.
