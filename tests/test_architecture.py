@@ -15,7 +15,7 @@ FILES = sorted([*(ROOT / "sdlora").rglob("*.py"), *(ROOT / "ui").rglob("*.py")])
 # ui -> training, mixing -> sampling, data -> bases -> adapters. A room may import from those of a lower number, and
 # from its own. What lies right in sdlora/ is open to all, but for the two ends of the line: the API and the commands.
 HEIGHT = {"adapters": 0, "bases": 1, "data": 2, "sampling": 2, "training": 3, "mixing": 3, "sharing": 4, "ui": 5}
-FOR_ALL = {"algebra", "devices", "errors", "files", "pictures", "precision", "resources", "version"}
+FOR_ALL = {"devices", "errors", "files", "pictures", "precision", "resources", "version"}
 DISTRIBUTION = {"PIL": "pillow"}
 
 

@@ -95,7 +95,7 @@ def test_the_dtype_is_kept_and_rounded_to_once(dtype, tmp_path):
     assert_same(found, mixed(file, adapters, tmp_path, dtype, prediction_type="epsilon"))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])  # folders differ by their number of text encoders alone
 def test_a_folder_has_the_mixers_bits(family, tmp_path):
     folder = write_folder(narrow(family), tmp_path / "model")
     (folder / "README.md").write_text("kept", encoding="utf-8")
