@@ -155,7 +155,8 @@ def _pefts_parts(path: str, update: Update, kernel: tuple[int, ...]) -> Parts:
     }
     if isinstance(update, DoRA):
         outputs = update.magnitude.numel()
-        parts["lora_magnitude_vector"] = update.magnitude.reshape((1, outputs, 1, 1) if kernel else (outputs,))
+        # with `.weight`, which PEFT itself leaves out, transformers 5 finds it in text encoders too
+        parts["lora_magnitude_vector.weight"] = update.magnitude.reshape((1, outputs, 1, 1) if kernel else (outputs,))
     return parts
 
 

@@ -22,12 +22,12 @@ BASE_VERSION = {
 # What a file that was read said of its own bytes, which are no longer these.
 OUTDATED_HASHES = ("sshs_legacy_hash", "modelspec.hash_sha256")
 # What a private file still says: how it was trained and how it is used. All else could name files, people or captions.
-_PUBLIC_SS = """base_model_version v2 network_module network_dim network_alpha clip_skip new_sd_model_hash
-sd_model_hash new_vae_hash vae_hash learning_rate unet_lr text_encoder_lr steps max_train_steps epoch num_epochs optimizer lr_scheduler
-lr_warmup_steps mixed_precision full_fp16 seed batch_size_per_device total_batch_size gradient_accumulation_steps
-gradient_checkpointing noise_offset min_snr_gamma zero_terminal_snr prior_loss_weight cache_latents lowram max_grad_norm
-keep_tokens max_token_length scale_weight_norms network_dropout training_started_at training_finished_at
-sd_scripts_commit_hash"""
+_PUBLIC_SS = """base_model_version v2 network_module network_dim network_alpha clip_skip new_sd_model_hash sd_model_hash
+new_vae_hash vae_hash learning_rate unet_lr text_encoder_lr steps max_train_steps epoch num_epochs optimizer
+lr_scheduler lr_warmup_steps mixed_precision full_fp16 seed batch_size_per_device total_batch_size
+gradient_accumulation_steps gradient_checkpointing noise_offset min_snr_gamma zero_terminal_snr
+prior_loss_weight cache_latents lowram max_grad_norm keep_tokens max_token_length scale_weight_norms
+network_dropout training_started_at training_finished_at sd_scripts_commit_hash"""
 _PUBLIC_MODELSPEC = """sai_model_spec architecture implementation title description author date license usage_hint
 thumbnail trigger_phrase prediction_type resolution timestep_range encoder_layer"""
 PUBLIC = frozenset(
