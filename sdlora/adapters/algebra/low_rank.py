@@ -59,8 +59,8 @@ def tails(values: Tensor) -> Tensor:
     return torch.cat([values.square().flip(0).cumsum(0).flip(0), values.new_zeros(1)])
 
 
-def decomposed(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """left (out, r) · right (r, n) as U (out, k), singular values (k,) and Vᵀ (k, n), k = min(out, r, n).
+def reduced(left: Tensor, right: Tensor, size: Reduction, shape: tuple[int, ...]) -> tuple[LoRA, ModuleError]:
+    """The LoRA nearest to left (out, r) · right (r, n) that `size` asks for (Eckart and Young, 1936).
 
     By QR of both and an SVD of the small core, which costs (out + n) · r² instead of the out · n · min(out, n) of an
     SVD of the product, and loses nothing.
@@ -68,15 +68,9 @@ def decomposed(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     q_left, r_left = torch.linalg.qr(left)
     q_right, r_right = torch.linalg.qr(right.T)
     u, values, v = torch.linalg.svd(r_left @ r_right.T, full_matrices=False)
-    noise = max(left.shape[0], right.shape[1]) * torch.finfo(values.dtype).eps
-    return q_left @ u, _without_noise(values, noise), v @ q_right.T
-
-
-def reduced(left: Tensor, right: Tensor, size: Reduction, shape: tuple[int, ...]) -> tuple[LoRA, ModuleError]:
-    """The LoRA nearest to left · right that `size` asks for (Eckart and Young, 1936), for a weight of `shape`."""
-    u, values, v = decomposed(left, right)
+    values = _without_noise(values, max(left.shape[0], right.shape[1]) * torch.finfo(values.dtype).eps)
     rank = size.rank_of(values)
-    return _cut(u[:, :rank] * values[:rank], v[:rank], values, shape)
+    return _cut(q_left @ (u[:, :rank] * values[:rank]), v[:rank] @ q_right.T, values, shape)
 
 
 def reduced_matrix(matrix: Tensor, size: Reduction, shape: tuple[int, ...]) -> tuple[LoRA, ModuleError]:
