@@ -8,13 +8,21 @@ render` made; without it the last column is left out.
 import argparse
 from pathlib import Path
 
+import torch
 from PIL import Image
+from torch import nn
 
 from recipes.mini.captions import caption, concepts
 from recipes.mini.icons import Icons
-from sdlora.evaluation import Evaluation, evaluate
+from sdlora.bases import load_base
+from sdlora.data.folder import read_folder
+from sdlora.mixing import Mixer
+from sdlora.precision import fastest_dtype
 from sdlora.training.config import TrainConfig
+from sdlora.training.holdout import Holdout
+from sdlora.training.loss import Denoiser
 from sdlora.training.run import train
+from sdlora.training.run_folder import RunFolder
 
 KNOWN, KNOWN_IMAGES, EVERY = "noto", 64, 3
 
@@ -32,7 +40,28 @@ def known_style(icons: Path, folder: Path) -> Path:
     return folder
 
 
-def adapter(dataset: str, base: str, workspace: Path) -> Path:
+class Known:
+    """The loss on pictures of a style that a base knows, without and with adapters."""
+
+    def __init__(self, base: str, folder: Path) -> None:
+        loaded = load_base(base)
+        self._mixer = Mixer(loaded)
+        self._draws = Holdout(loaded, read_folder(folder).examples, loaded.resolution, seed=0, encoder_trains=True)
+        for module in (loaded.unet, *loaded.text_encoders):
+            nn.Module.to(module, fastest_dtype("cpu"))
+        self._denoiser = Denoiser(loaded)
+        self._before = self._loss({})
+
+    def rise(self, adapter: Path) -> float:
+        """By which share an adapter's loss is above the base's."""
+        return self._loss({str(adapter): 1.0}) / self._before - 1
+
+    def _loss(self, mix: dict[str, float]) -> float:
+        self._mixer.set(mix)
+        return self._draws.measure(self._denoiser, torch.device("cpu")).loss
+
+
+def trained(dataset: str, base: str, workspace: Path) -> Path:
     """The dataset's adapter with its preset; trained unless it is there."""
     finished = workspace / "adapters" / f"{dataset}.safetensors"
     if not finished.is_file():
@@ -40,13 +69,15 @@ def adapter(dataset: str, base: str, workspace: Path) -> Path:
     return finished
 
 
-def row(dataset: str, held: Evaluation, known: Evaluation | None) -> str:
-    """One line of the table."""
-    low, high = held.base_bands, held.adapter_bands
-    bands = ", ".join(f"{after / before - 1:+.0%}" for before, after in zip(low, high, strict=True))
-    known_change = f"{known.adapter_loss / known.base_loss - 1:+.1%}" if known else "not measured"
-    change = f"{held.adapter_loss / held.base_loss - 1:+.1%}"
-    return f"| {dataset} | {held.base_loss:.4f} | {held.adapter_loss:.4f} | {change} | {bands} | {known_change} |"
+def row(dataset: str, run: RunFolder, rise: float | None) -> str:
+    """One line of the table. Training itself measures before its first step and after its last."""
+    measured = [entry for entry in run.metrics() if "holdout_loss" in entry]
+    (before, after), steps = (measured[0], measured[-1]), measured[-1]["step"]
+    pairs = zip(before["holdout_bands"], after["holdout_bands"], strict=True)
+    bands = ", ".join(f"{high / low - 1:+.0%}" for low, high in pairs)
+    low, high = before["holdout_loss"], after["holdout_loss"]
+    known = f"{rise:+.1%}" if rise is not None else "not measured"
+    return f"| {dataset}, {steps} steps | {low:.4f} | {high:.4f} | {high / low - 1:+.1%} | {bands} | {known} |"
 
 
 def main() -> None:
@@ -55,13 +86,13 @@ def main() -> None:
     parser.add_argument("--icons", type=Path)
     parser.add_argument("--workspace", type=Path, default=Path("workspace/heldout"))
     given = parser.parse_args()
-    known = known_style(given.icons, given.workspace / "known") if given.icons else None
+    known = Known(given.base, known_style(given.icons, given.workspace / "known")) if given.icons else None
     print("| dataset | base | adapter | change | by timestep, low to high | 64 known icons |")
     print("| --- | --- | --- | --- | --- | --- |")
     for dataset in ("clay", "ink", "blob"):
-        path = adapter(dataset, given.base, given.workspace)
-        held = evaluate(path, f"sample:{dataset}/holdout", given.base)
-        print(row(dataset, held, evaluate(path, known, given.base) if known else None), flush=True)
+        adapter = trained(dataset, given.base, given.workspace)
+        rise = known.rise(adapter) if known else None
+        print(row(dataset, RunFolder(given.workspace / "runs" / dataset), rise), flush=True)
 
 
 if __name__ == "__main__":
