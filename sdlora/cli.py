@@ -8,7 +8,7 @@ import click
 
 from . import cli_files, cli_sharing
 from .cli_shared import AS_JSON, BASE, DEVICE, PREDICTION, WORKSPACE, Group, print_json, speak_softly
-from .errors import Error
+from .errors import Error, printable
 from .version import VERSION
 
 
@@ -66,7 +66,7 @@ def train(config: str | None, resume: str | None, as_json: bool, **settings: Any
 @click.option("--seed", type=int, help="Same seed, same picture; unset: a random one.")
 @click.option("--steps", type=int, help="Sampling steps.")
 @click.option("--guidance", type=float, help="Guidance scale.")
-@click.option("--sampler", help="Euler, Euler a, DPM++ 2M, DPM++ 2M Karras, Heun, UniPC or DDIM.")
+@click.option("--sampler", help="Euler a, DPM++ 2M Karras, DPM++ SDE, DDIM, UniPC, LCM, …; a wrong name lists all.")
 @click.option("--size", help="Side, or WIDTHxHEIGHT, in pixels.")
 @click.option("--count", type=int, default=1, show_default=True, help="Pictures; each has the next seed.")
 @click.option("--out", type=click.Path(path_type=Path), help="A file, or a folder; unset: outputs/ of the workspace.")
@@ -87,6 +87,23 @@ def generate(prompt: str, adapters: tuple[str, ...], out: Path | None, as_json: 
         ])
     else:
         click.echo("\n".join(str(path) for path in paths))
+
+
+@cli.command("png-info")
+@click.argument("file", type=click.Path(path_type=Path))
+@AS_JSON
+def png_info(file: Path, as_json: bool) -> None:
+    """Print what a PNG, JPEG or WebP says of how it was made, by sdlora, A1111 or others that write as these do."""
+    speak_softly()
+    from .mixing.png_info import read_parameters
+
+    found = read_parameters(file)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        click.echo(found.text)
+        for key, value in found.details.items():
+            click.echo(f"{key}: {value}")
 
 
 @cli.command()
@@ -188,7 +205,7 @@ def main() -> None:
 
 
 def _fail(sentence: str) -> None:
-    click.echo(f"sdlora: {sentence}", err=True)
+    click.echo(f"sdlora: {printable(sentence)}", err=True)
     sys.exit(1)
 
 

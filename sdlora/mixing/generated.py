@@ -1,15 +1,17 @@
 """A picture with all that made it, in the form that other tools read."""
 
-import json
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from ..pictures import save_picture
 from ..sampling.denoise import Recipe
 from ..sampling.samplers import find_sampler
+from .infotext import Infotext
+from .tags import number
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,15 @@ class MixedAdapter:
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a picture was made from. `str()` gives the text that A1111 writes into PNGs and most tools read."""
+    """What a picture was made from. `str()` gives the text that A1111 writes into PNGs and most tools read; `details`
+    is what that text can't say, and goes beside it as JSON."""
 
     recipe: Recipe
     base: str
     base_hash: str
     adapters: tuple[MixedAdapter, ...]
     version: str
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -38,27 +42,26 @@ class Parameters:
     @property
     def prompt(self) -> str:
         """The prompt with a tag for every adapter: the weight has no other place in that text."""
-        return " ".join([self.recipe.prompt, *(f"<lora:{a.name}:{_number(a.weight)}>" for a in self.adapters)]).strip()
+        return " ".join([self.recipe.prompt, *(f"<lora:{a.name}:{number(a.weight)}>" for a in self.adapters)]).strip()
 
     def __str__(self) -> str:
         sampler = find_sampler(self.recipe.sampler)
-        facts: dict[str, object] = {"Steps": self.recipe.steps, "Sampler": sampler.name}
-        if sampler.schedule:
-            facts["Schedule type"] = sampler.schedule
-        facts |= {
-            "CFG scale": _number(self.recipe.guidance),
-            "Seed": self.recipe.seed,
+        skip = self.recipe.clip_skip
+        facts = {
+            "Steps": str(self.recipe.steps),
+            "Sampler": sampler.name,
+            "Schedule type": sampler.schedule or "",
+            "CFG scale": number(self.recipe.guidance),
+            "Seed": str(self.recipe.seed),
             "Size": f"{self.recipe.size[0]}x{self.recipe.size[1]}",
             "Model hash": self.base_hash,
             "Model": self.base,
+            "Clip skip": str(skip) if skip > 1 else "",
+            "Lora hashes": ", ".join(f"{a.name}: {a.short_hash}" for a in self.adapters),
+            "Version": self.version,
         }
-        if self.adapters:
-            facts["Lora hashes"] = ", ".join(f"{a.name}: {a.short_hash}" for a in self.adapters)
-        facts["Version"] = self.version
-        lines = [self.prompt]
-        if self.recipe.negative:
-            lines.append(f"Negative prompt: {self.recipe.negative}")
-        return "\n".join([*lines, ", ".join(f"{key}: {_quoted(value)}" for key, value in facts.items() if value != "")])
+        told = {key: value for key, value in facts.items() if value}
+        return str(Infotext(self.prompt, self.recipe.negative, told))
 
 
 @dataclass(frozen=True)
@@ -69,18 +72,7 @@ class GeneratedImage:
     parameters: Parameters
 
     def save(self, path: str | Path) -> Path:
-        """Write a PNG, JPEG or WebP with the parameters in it: a PNG text chunk, else EXIF UserComment."""
+        """Write a PNG, JPEG or WebP with the parameters in it, see `pictures`."""
         path = Path(path)
-        save_picture(self.image, path, str(self.parameters))
+        save_picture(self.image, path, str(self.parameters), self.parameters.details)
         return path
-
-
-def _number(value: float) -> str:
-    """All digits that the number needs, none that it does not: 0.8, 1, 0.3333333333333333."""
-    return repr(float(value)).removesuffix(".0")
-
-
-def _quoted(value: object) -> str:
-    """A1111's rule: what holds a comma, a colon or a line break is written as JSON."""
-    text = str(value)
-    return json.dumps(text, ensure_ascii=False) if re.search(r"[,:\n]", text) else text

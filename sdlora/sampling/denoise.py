@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..bases import Base
 from ..errors import Error
-from .prompts import encode
-from .samplers import find_sampler, make_scheduler
+from .conditioning import Conditioning, Tokens, condition
+from .samplers import find_sampler, make_scheduler, takes_generator
+from .text_encoding import most_clip_skip
 
 
 class Cancelled(Exception):
@@ -33,7 +34,11 @@ OnStep = Callable[[Step], None]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a picture follows from, the base and its mix apart. `size` is (width, height) in pixels."""
+    """Everything that a picture follows from, the base and its mix apart.
+
+    The prompts are in A1111's language, without tags. `size` is (width, height) in pixels. `clip_skip` is counted as
+    A1111 does: 1 reads the text encoder's last layer that the family reads at all, 2 the one before the last.
+    """
 
     prompt: str
     negative: str
@@ -42,6 +47,7 @@ class Recipe:
     guidance: float
     sampler: str
     size: tuple[int, int]
+    clip_skip: int = 1
 
     @property
     def guided(self) -> bool:
@@ -53,14 +59,15 @@ class Recipe:
         factor = base.vae_factor
         if any(side < factor or side % factor for side in self.size):
             raise Error(f"size {self.size[0]}x{self.size[1]}: both sides must be multiples of {factor} pixels")
-        trained = base.scheduler_config.get("num_train_timesteps", 1000)
-        if not 1 <= self.steps < trained:
-            raise Error(f"steps is {self.steps}: give 1 to {trained - 1}")
+        most = find_sampler(self.sampler).most_steps(base)
+        if not 1 <= self.steps <= most:
+            raise Error(f"steps is {self.steps}: give 1 to {most}")
         if not math.isfinite(self.guidance):
             raise Error(f"guidance is {self.guidance}: give a finite number")
         if not 0 <= self.seed < 2**64:
             raise Error(f"seed is {self.seed}: give a whole number from 0 to 2^64 - 1")
-        find_sampler(self.sampler)
+        if not 1 <= self.clip_skip <= most_clip_skip(base):
+            raise Error(f"clip skip is {self.clip_skip}: give 1 (none) to {most_clip_skip(base)}")
 
 
 def starting_noise(base: Base, recipe: Recipe) -> tuple[Tensor, torch.Generator]:
@@ -74,32 +81,46 @@ def starting_noise(base: Base, recipe: Recipe) -> tuple[Tensor, torch.Generator]
     return torch.randn((1, base.unet.config["in_channels"], height, width), generator=generator), generator
 
 
-def prompt_context(base: Base, recipe: Recipe) -> Tensor:
-    """What the UNet reads of a recipe, (1, context length, width), or 2 with the negative prompt first where guided."""
-    return encode(base, [recipe.negative, recipe.prompt] if recipe.guided else [recipe.prompt])
+def prompt_context(
+    base: Base, recipe: Recipe, tokens: Tokens | None = None, tokens_2: Tokens | None = None
+) -> Conditioning:
+    """What the UNet reads of a recipe; the learned tokens are those of `condition`."""
+    negative = recipe.negative if recipe.guided else None
+    return condition(
+        base,
+        recipe.prompt,
+        negative,
+        steps=recipe.steps,
+        size=recipe.size,
+        clip_skip=recipe.clip_skip,
+        tokens=tokens,
+        tokens_2=tokens_2,
+    )
 
 
 @torch.no_grad()
-def denoise(base: Base, recipe: Recipe, on_step: OnStep | None = None, context: Tensor | None = None) -> Tensor:
+def denoise(base: Base, recipe: Recipe, on_step: OnStep | None = None, context: Conditioning | None = None) -> Tensor:
     """Latents of one picture. Classifier-free guidance (Ho & Salimans, 2022, arXiv:2207.12598) above 1.
 
-    `context` is the recipe's `prompt_context`, where it was encoded before.
+    `context` is the recipe's `prompt_context`, where it was encoded before or has learned tokens in it.
     """
     scheduler = make_scheduler(base, recipe.sampler)
-    scheduler.set_timesteps(recipe.steps, device=base.device)
+    scheduler.set_timesteps(recipe.steps * find_sampler(recipe.sampler).evaluations, device=base.device)
     noise, generator = starting_noise(base, recipe)
     latents = noise.to(base.device) * scheduler.init_noise_sigma
     context = prompt_context(base, recipe) if context is None else context
-    options = {"generator": generator} if _is_stochastic(scheduler) else {}
+    options = {"generator": generator} if takes_generator(scheduler) else {}
+    total = len(scheduler.timesteps)
     for index, t in enumerate(scheduler.timesteps):
-        entry = scheduler.scale_model_input(latents, t).expand(len(context), -1, -1, -1)
-        guess = base.unet(entry.to(base.dtype), t, context).sample.float()
+        states, added = context.at(index, total)
+        entry = scheduler.scale_model_input(latents, t).expand(len(states), -1, -1, -1)
+        guess = base.unet(entry.to(base.dtype), t, states, added_cond_kwargs=added).sample.float()
         if recipe.guided:
             without, with_prompt = guess.chunk(2)
             guess = without + recipe.guidance * (with_prompt - without)
         latents = scheduler.step(guess, t, latents, **options).prev_sample
         if on_step:
-            on_step(Step(index + 1, len(scheduler.timesteps), latents))
+            on_step(Step(index + 1, total, latents))
     return latents
 
 
@@ -114,12 +135,7 @@ def decode(base: Base, latents: Tensor) -> Image.Image:
     return Image.fromarray(array.astype(np.uint8))
 
 
-def draw(base: Base, recipe: Recipe, on_step: OnStep | None = None, context: Tensor | None = None) -> Image.Image:
+def draw(base: Base, recipe: Recipe, on_step: OnStep | None = None, context: Conditioning | None = None) -> Image.Image:
     """One picture of a recipe, on the base as it stands; see `denoise`."""
     recipe.check(base)
     return decode(base, denoise(base, recipe, on_step, context))
-
-
-def _is_stochastic(scheduler: object) -> bool:
-    """Whether the sampler draws noise at each step (diffusers' ancestral and SDE kinds take a generator for it)."""
-    return "Ancestral" in type(scheduler).__name__

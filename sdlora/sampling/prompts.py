@@ -1,4 +1,7 @@
-"""Prompts as token ids and as what the UNet reads."""
+"""Captions as token ids and as what the UNet reads in training: plain text, cut at the context's end.
+
+Prompts to draw have a language of their own and go as far as they like, see `conditioning`.
+"""
 
 from collections.abc import Sequence
 
@@ -23,12 +26,12 @@ def encode_ids(text_encoder: nn.Module, ids: Tensor) -> Tensor:
 
 @torch.no_grad()
 def encode(base: Base, texts: Sequence[str]) -> Tensor:
-    """Prompts -> (n, context length, width) in the base's dtype, on its device."""
+    """Captions -> (n, context length, width) in the base's dtype, on its device."""
     refuse_sdxl(base)
     return encode_ids(base.text_encoders[0], tokenize(base, texts).to(base.device))
 
 
 def refuse_sdxl(base: Base) -> None:
-    """SDXL's second encoder and size conditioning are not built yet; a wrong picture would be worse than a sentence."""
+    """Training with SDXL's second encoder and sizes is not built yet: a wrong file would be worse than a sentence."""
     if base.family == "sdxl":
-        raise Error(f"{base.path} is an SDXL base: sdlora loads it, but trains and draws with SD 1.x and SD 2.x so far")
+        raise Error(f"{base.path} is an SDXL base: sdlora draws with it, but trains SD 1.x and SD 2.x so far")

@@ -1,0 +1,83 @@
+"""From chunks of tokens to what the UNet reads of them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ..bases import Base
+from .chunks import Chunk, ids_of
+
+
+@torch.no_grad()
+def encode_chunks(base: Base, index: int, chunks: Sequence[Chunk], clip_skip: int) -> tuple[Tensor, Tensor | None]:
+    """Chunks through one of a base's text encoders: (n, context length, width), and for the second one of SDXL the
+    pooled embeddings (n, projection), else None."""
+    encoder, tokenizer = base.text_encoders[index], base.tokenizers[index]
+    ids = torch.tensor([ids_of(tokenizer, chunk) for chunk in chunks]).to(base.device)
+    with _learned_vectors(encoder, chunks):
+        if base.family == "sdxl":
+            output = encoder(ids, output_hidden_states=True)
+            states = output.hidden_states[-max(2, clip_skip)]
+        else:
+            output, states = None, _last_states(encoder, ids, _layers_left_out(base, clip_skip))
+    pooled = output.text_embeds if output is not None and index == 1 else None
+    return _weighted(states, chunks), pooled
+
+
+def most_clip_skip(base: Base) -> int:
+    """The largest clip skip that leaves a layer to read."""
+    layers = min(int(encoder.config.num_hidden_layers) for encoder in base.text_encoders)
+    return layers + (base.family == "sd2")
+
+
+def _layers_left_out(base: Base, clip_skip: int) -> int:
+    """Counted as A1111 does, 1 = none, in the network as it was trained. Of SD 2.x the last layer is never read, so its
+    files have it no more, and 1 and 2 are one; likewise of SDXL, whose files have it still."""
+    return max(0, clip_skip - (2 if base.family == "sd2" else 1))
+
+
+def _last_states(encoder: nn.Module, ids: Tensor, left_out: int) -> Tensor:
+    """The last hidden state that is read, after the final norm."""
+    if not left_out:
+        return encoder(ids).last_hidden_state
+    states = encoder(ids, output_hidden_states=True).hidden_states[-1 - left_out]
+    return getattr(encoder, "text_model", encoder).final_layer_norm(states)
+
+
+def _weighted(states: Tensor, chunks: Sequence[Chunk]) -> Tensor:
+    """Each token's state times its weight, then each chunk scaled to the mean that it had: A1111's "Original"."""
+    rows = []
+    for row, chunk in zip(states, chunks, strict=True):
+        if any(token.weight != 1 for token in chunk):
+            weights = torch.ones(len(row), 1, device=row.device)
+            weights[1 : len(chunk) + 1, 0] = torch.tensor([token.weight for token in chunk])
+            whole = row.float() * weights
+            row = (whole * (row.float().mean() / whole.mean())).to(row.dtype)
+        rows.append(row)
+    return torch.stack(rows)
+
+
+@contextmanager
+def _learned_vectors(encoder: nn.Module, chunks: Sequence[Chunk]) -> Iterator[None]:
+    """While this lasts, the encoder sees the learned vectors of these chunks where their placeholders stand."""
+    places = [
+        (row, column + 1, token.vector)
+        for row, chunk in enumerate(chunks)
+        for column, token in enumerate(chunk)
+        if token.vector is not None
+    ]
+
+    def put(_module: nn.Module, _entry: object, embeddings: Tensor) -> Tensor:
+        embeddings = embeddings.clone()
+        for row, column, vector in places:
+            embeddings[row, column] = vector.to(embeddings.device, embeddings.dtype)
+        return embeddings
+
+    handle = encoder.get_input_embeddings().register_forward_hook(put) if places else None
+    try:
+        yield
+    finally:
+        if handle:
+            handle.remove()
