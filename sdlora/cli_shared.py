@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .errors import Error
+from .errors import Error, printable
 from .files import write_text
 
 DONE_WITH_WARNINGS = 3
@@ -73,6 +73,6 @@ def refuse_to_overwrite(target: Path, force: bool) -> None:
 def finish(warnings: Sequence[str]) -> None:
     """Say the warnings on stderr and end with exit code 3, if there are any."""
     for warning in warnings:
-        click.echo(f"sdlora: {warning}", err=True)
+        click.echo(f"sdlora: {printable(warning)}", err=True)
     if warnings:
         sys.exit(DONE_WITH_WARNINGS)

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .adapters.listing import Listed
+from .errors import printable
 from .files import size_text
 
 if TYPE_CHECKING:  # lists must not wait for torch
@@ -27,23 +28,23 @@ def show_list(files: Mapping[Path, Listed], folder: Path, console: Console | Non
         table.add_column(column, overflow="fold", justify="right" if column == "size" else "left")
     for path, file in files.items():
         summary = file.summary
-        name = Text(str(path.relative_to(folder.absolute()).with_suffix("")))
+        name = _text(str(path.relative_to(folder.absolute()).with_suffix("")))
         if summary.problem:
-            table.add_row(name, "", size_text(file.size), Text(summary.problem, style="yellow"))
+            table.add_row(name, "", size_text(file.size), _text(summary.problem, style="yellow"))
             continue
-        words = Text(summary.trigger) if summary.trigger else Text(summary.tags, style="dim")
+        words = _text(summary.trigger) if summary.trigger else _text(summary.tags, style="dim")
         picture = "yes" if summary.thumbnail else ""
         table.add_row(name, summary.family or "?", size_text(file.size), words, picture, _hash_text(file))
     console = console or Console()
-    console.print(table if files else f"no adapter files in {folder}", markup=False)
+    console.print(table if files else _text(f"no adapter files in {folder}"))
 
 
 def _hash_text(file: Listed) -> Text:
     if file.hash_is_right is False:
-        return Text(f"{file.tensor_hash[:12]}, the header says {file.summary.stated_hash[:12]}", style="yellow")
+        return _text(f"{file.tensor_hash[:12]}, the header says {file.summary.stated_hash[:12]}", style="yellow")
     if file.tensor_hash:
-        return Text(file.tensor_hash[:12])
-    return Text(f"{file.summary.stated_hash[:12]} unverified" if file.summary.stated_hash else "", style="dim")
+        return _text(file.tensor_hash[:12])
+    return _text(f"{file.summary.stated_hash[:12]} unverified" if file.summary.stated_hash else "", style="dim")
 
 
 def show_inspection(found: "Inspection", console: Console | None = None) -> None:
@@ -69,8 +70,9 @@ def show_inspection(found: "Inspection", console: Console | None = None) -> None
     console.print(_blocks(found))
     unknown = adapter.report.unknown
     if unknown:
-        console.print(Text("\nkeys that are not understood:", style="bold"))
-        console.print(Text("\n".join(unknown[:MOST_KEYS])))
+        console.print("\nkeys that are not understood:", style="bold")
+        for key in unknown[:MOST_KEYS]:
+            console.print(_text(key))
         if len(unknown) > MOST_KEYS:
             console.print(f"and {len(unknown) - MOST_KEYS} more (--json has all)")
 
@@ -84,7 +86,7 @@ def show_errors(report: "ErrorReport", rounding: float, dtype: str, console: Con
     table.add_column("relative error", justify="right")
     for path, module in report.modules.items():
         if module.relative > EXACT:
-            table.add_row(Text(path), "" if module.rank is None else str(module.rank), f"{module.relative:.2e}")
+            table.add_row(_text(path), "" if module.rank is None else str(module.rank), f"{module.relative:.2e}")
     if table.row_count:
         console.print(table)
     console.print(f"relative error {report.relative:.2e} in all, and {rounding:.2e} by rounding to {dtype}")
@@ -95,13 +97,13 @@ def show_comparison(comparison: "Comparison", console: Console | None = None) ->
     console = console or Console()
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("block", f"‖ΔW‖ {comparison.a}", f"‖ΔW‖ {comparison.b}", "cosine"):
-        table.add_column(Text(column), justify="left" if column == "block" else "right")
+        table.add_column(_text(column), justify="left" if column == "block" else "right")
     for block, likeness in {**comparison.blocks, "all": comparison.total}.items():
         table.add_row(block, f"{likeness.norm_a:.4g}", f"{likeness.norm_b:.4g}", f"{likeness.cosine:.4f}")
     console.print(table)
     for name, paths in ((comparison.a, comparison.only_a), (comparison.b, comparison.only_b)):
         if paths:
-            console.print(f"{len(paths)} modules only in {name}", markup=False)
+            console.print(_text(f"{len(paths)} modules only in {name}"))
 
 
 def _hashes(hashes: "Hashes") -> dict[str, str]:
@@ -120,7 +122,7 @@ def _facts(rows: Mapping[str, str]) -> Table:
     table.add_column(overflow="fold")
     for title, value in rows.items():
         if value:
-            table.add_row(title, Text(value))
+            table.add_row(title, _text(value))
     return table
 
 
@@ -133,6 +135,11 @@ def _blocks(found: "Inspection") -> Table:
     for block, count in found.blocks.items():
         table.add_row(block, str(count), f"{strengths[block].delta:.4g}" if block in strengths else "")
     return table
+
+
+def _text(text: str, style: str = "") -> Text:
+    """What a file says, as it says it: no markup of rich's, nothing that steers a terminal."""
+    return Text(printable(text), style)
 
 
 def _strength(found: "Inspection") -> str:

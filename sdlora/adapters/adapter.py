@@ -6,6 +6,7 @@ from functools import cached_property
 
 from torch import Tensor, uint8
 
+from ..errors import printable
 from .updates import Update
 
 
@@ -32,7 +33,7 @@ class LoadReport:
         """All of it for a person to read; empty when the report is complete."""
         found = [f"{path} was left out: {why}" for path, why in self.left_out.items()]
         if self.unknown:
-            found.append(f"{len(self.unknown)} keys are not understood, such as {self.unknown[0]}")
+            found.append(f"{len(self.unknown)} keys are not understood, such as {printable(self.unknown[0], 100)}")
         return (*found, *self.warnings)
 
 

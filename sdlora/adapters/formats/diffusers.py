@@ -88,7 +88,7 @@ def _scaled(config: PeftConfig, module: str, parts: Parts, alpha: float) -> Part
         if rank is None:
             raise Error("its rank is not said, so there is no telling what alpha scales")
         return {"lokr_w1": parts["lokr_w1"].float() * (alpha / rank)}
-    if config.rank_stabilised and DOWN in parts:
+    if config.rank_stabilised and DOWN in parts and parts[DOWN].ndim:
         alpha *= math.sqrt(parts[DOWN].shape[0])
     return {"alpha": torch.tensor(alpha, dtype=torch.float32)}
 

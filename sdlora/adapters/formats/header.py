@@ -208,7 +208,7 @@ def _entry(key: str, value: Any) -> Entry:
         raise _Broken(f"the tensor {name!r} is of an unknown dtype")
     if not _counts(shape) or not _counts(offsets) or len(offsets) != 2:
         raise _Broken(f"the tensor {name!r} has no shape and place in the file")
-    if math.prod(shape) * DTYPE_BYTES[dtype] != offsets[1] - offsets[0]:
+    if math.prod(shape) * DTYPE_BYTES[dtype] != offsets[1] - offsets[0] or math.prod(n or 1 for n in shape) > 2**48:
         raise _Broken(f"the tensor {name!r} has a shape that does not go with its place in the file")
     return Entry(dtype, tuple(shape), offsets[0], offsets[1])
 

@@ -95,9 +95,13 @@ def bundle(adapter: Adapter) -> dict[str, Tensor]:
 
 
 def alone(adapter: Adapter) -> dict[str, Tensor]:
-    """The tokens as a file of their own: `{token: tensor}`, or `clip_l` and `clip_g`, which hold one token."""
+    """The tokens as a file of their own: `{token: tensor}`, or `clip_l` and `clip_g`, which hold one token.
+
+    Tokens of an uncommon name or width are known as such only as they stand beside an adapter.
+    """
     if not adapter.tokens_2:
-        return dict(adapter.tokens)
+        plain = _all_bare({token: Entry("", tuple(vectors.shape)) for token, vectors in adapter.tokens.items()})
+        return dict(adapter.tokens) if plain else bundle(adapter)
     if len({*adapter.tokens, *adapter.tokens_2}) > 1:
         raise Error(f"adapter {adapter.name!r}: a file of SDXL tokens holds one token; this one would hold several")
     (second,) = adapter.tokens_2.values()
