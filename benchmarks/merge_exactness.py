@@ -1,6 +1,6 @@
 """How exact a merge of four SD 1.5 adapters is: sdlora, PEFT, and adding the factors, against the sum in fp64.
 
-`python -m benchmarks.merge_exactness` writes `benchmarks/results/merge_exactness.md` in about two minutes. The adapters are
+`python -m benchmarks.merge_exactness` writes `benchmarks/results/merge_exactness.md` in a few minutes. The adapters are
 full-target (264 modules), rank 16, with different alphas, random numbers. Files are written, read back, and compared.
 """
 
