@@ -85,7 +85,7 @@ def test_no_metadata_is_no_mistake(whole, tmp_path):
 @pytest.mark.parametrize("ending", [".pt", ".ckpt", ".bin", ".PT"])
 def test_pickles_are_not_opened(ending, tmp_path):
     torch.save({"a": torch.ones(1)}, tmp_path / f"a{ending}")
-    with pytest.raises(Error, match="can carry code: .* `sdlora convert`"):
+    with pytest.raises(Error, match=r"can carry code: .* `sdlora convert`"):
         load_adapter(tmp_path / f"a{ending}")
 
 
@@ -97,7 +97,7 @@ def test_a_pickle_under_another_name(tmp_path):
 def test_no_such_file(tmp_path):
     with pytest.raises(Error, match="there is no adapter file"):
         load_adapter(tmp_path / "none.safetensors")
-    with pytest.raises(Error, match="is a folder without adapter_config.json"):
+    with pytest.raises(Error, match=r"is a folder without adapter_config\.json"):
         load_adapter(tmp_path)
 
 

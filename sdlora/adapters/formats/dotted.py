@@ -6,7 +6,8 @@ from functools import cache
 from .placing import LONGEST_KEY, part_names
 
 DOWN, UP = "lora_down.weight", "lora_up.weight"
-PEFT_PARTS = ("lora_B.bias", "oft_R.weight", "ia3_l", "boft_R", "boft_s", "lora_E", "lora_ranknum")
+PEFT_PARTS = ("lora_magnitude_vector", "lora_B.bias", "oft_R.weight", "ia3_l")
+UNKNOWN_KINDS = ("boft_R", "boft_s", "lora_E", "lora_ranknum")  # PEFT's BOFT and AdaLoRA, to be left out by name
 
 
 def split(key: str) -> tuple[str, str] | None:
@@ -22,12 +23,18 @@ def split(key: str) -> tuple[str, str] | None:
     module, peft, old, magnitude, same = match.groups()
     if peft or old:
         return module, DOWN if peft == "A" or old == "down" else UP
-    return module, "lora_magnitude_vector" if magnitude else same
+    return module, magnitude or same
+
+
+@cache
+def known_parts() -> frozenset[str]:
+    """The parts of every kind, with PEFT's own names."""
+    return part_names() | {*PEFT_PARTS, *UNKNOWN_KINDS}
 
 
 @cache
 def _ending() -> re.Pattern[str]:
-    same = "|".join(re.escape(part) for part in sorted({*part_names(), *PEFT_PARTS}, key=len, reverse=True))
+    same = "|".join(re.escape(part) for part in sorted(known_parts(), key=len, reverse=True))
     return re.compile(
         r"(.+?)(?:"
         r"\.lora_([AB])(?:\.[^.]+)?\.weight"

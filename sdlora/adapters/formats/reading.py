@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ...errors import Error
+from ...errors import Error, printable
 from .. import tables
 from ..adapter import Adapter, LoadReport
 from ..families import misfits, tell_family, tell_geometry
@@ -12,6 +12,7 @@ from ..updates import Update, update_from
 from ..updates.parts import MAX_RANK
 from . import cloneofsimo, comfy, diffusers, kohya, lycoris, other_models, textual_inversion
 from .container import Tensors
+from .dotted import known_parts
 from .header import Entry
 from .peft_config import PeftConfig, from_metadata
 from .placing import Format, Place
@@ -83,7 +84,7 @@ def _sort(keys: Iterable[str], formats: Sequence[Format]) -> _Sorted:
     found = _Sorted()
     for key in keys:
         placed = next(((f, place) for f in formats if (place := f.place(key)) is not None), None)
-        if placed is None or placed[1].path is None:
+        if placed is None or placed[1].path is None or placed[1].part not in known_parts():
             found.unknown.append(key)
             continue
         _put(found, key, *placed)
@@ -167,7 +168,7 @@ def _nothing_left(
     if warnings:
         return Error(f"{where}: {warnings[0]}, and nothing else is in it")
     example = next(iter(source.entries), None)
-    first = f"first key: {example[:100]}" if example is not None else "it has no tensors"
+    first = f"first key: {printable(example, 100)}" if example is not None else "it has no tensors"
     return Error(f"{where} holds no adapter in a format sdlora knows ({first})")
 
 

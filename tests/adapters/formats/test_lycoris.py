@@ -29,7 +29,7 @@ ALGORITHMS = {
 
 
 def wrapped(network, algorithm):
-    """LyCORIS' own network around a copy, with random numbers. (BOFT's blocks of 6 fit all of the narrow base's widths.)"""
+    """LyCORIS' own network around a copy, with random numbers. (BOFT's blocks of 6 fit all narrow widths.)"""
     options, kind = ALGORITHMS[algorithm]
     LycorisNetwork.apply_preset(PRESET)
     rank = 6 if algorithm == "boft" else 4
