@@ -47,9 +47,9 @@ def tell_geometry(shapes: Shapes, family: str | None) -> str | None:
         return None
     families = {family} if family else set(tables.FAMILIES)
     fitting = _fitting_geometries(shapes, families)
+    fitting = fitting or [name for name in _geometries_of(families) if _but_for_a_few(shapes, name)]
     if not fitting:
-        fitting = [name for name in _geometries_of(families) if _mistakes(shapes, name)]
-        return fitting[0] if len(fitting) == 1 else "custom"
+        return "custom"
     return fitting[0] if len(fitting) == 1 else None
 
 
@@ -73,7 +73,7 @@ def _fitting_geometries(shapes: Shapes, families: Iterable[str]) -> list[str]:
     ]
 
 
-def _mistakes(shapes: Shapes, geometry: str) -> bool:
+def _but_for_a_few(shapes: Shapes, geometry: str) -> bool:
     """Whether the shapes are this geometry's but for a few."""
     told = [path for path, shape in shapes.items() if shape]
     return len(told) >= ENOUGH_MODULES and len(misfits(shapes, geometry)) <= LARGEST_SHARE_OF_MISFITS * len(told)

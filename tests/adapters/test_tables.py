@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from recipes.adapter_tables import table
+from recipes.adapter_tables import mini_table, table
 from sdlora.adapters import tables
 from sdlora.bases.geometry import meta_modules
 
@@ -26,6 +26,28 @@ def full_targets(family):
 @pytest.mark.parametrize("family", tables.FAMILIES)
 def test_shipped_tables_are_what_the_generator_makes(family):
     assert Path(tables.__file__).with_name(f"{family}.tsv").read_text(encoding="utf-8") == table(family)
+
+
+def test_minis_shipped_table_is_what_the_generator_makes():
+    assert Path(tables.__file__).with_name("mini.tsv").read_text(encoding="utf-8") == mini_table()
+    assert tables.shapes("mini").keys() <= tables.names_by_path("sd1").keys()
+
+
+@pytest.mark.parametrize("geometry", ["sd15", "sd2", "sdxl"])
+def test_shapes_are_those_of_the_networks(geometry):
+    modules = meta_modules(tables.GEOMETRIES[geometry][0])
+    for path, shape in tables.shapes(geometry).items():
+        assert tuple(modules[path].weight.shape) == shape
+
+
+def test_numbers_go_round_the_transformers():
+    """cloneofsimo's: 16 blocks of 9 in the UNet, 23 layers of 4 in SD 2's text encoder (the first 12 are SD 1's)."""
+    numbers = tables.path_of_number()
+    unet = [name for name in numbers if name.startswith("unet:")]
+    assert unet == [f"unet:{i}" for i in range(144)] and len(numbers) == 144 + 4 * 23
+    assert numbers["unet:40"] == "unet.down_blocks.2.attentions.0.transformer_blocks.0.ff.net.0.proj"
+    assert numbers["unet:143"] == "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0"
+    assert numbers["text_encoder:5"] == "text_encoder.text_model.encoder.layers.1.self_attn.v_proj"
 
 
 @pytest.mark.parametrize("family", tables.FAMILIES)

@@ -34,7 +34,8 @@ def known_parts() -> frozenset[str]:
 
 @cache
 def _ending() -> re.Pattern[str]:
-    same = "|".join(re.escape(part) for part in sorted(known_parts(), key=len, reverse=True))
+    # IA³'s `weight` would take every weight of a whole network for an adapter's
+    same = "|".join(re.escape(part) for part in sorted(known_parts() - {"weight"}, key=len, reverse=True))
     return re.compile(
         r"(.+?)(?:"
         r"\.lora_([AB])(?:\.[^.]+)?\.weight"

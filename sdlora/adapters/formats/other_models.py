@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 
 # (what it is, a piece that its keys alone have, dots or underscores between names), the first found counts.
 _KINDS = tuple(
@@ -61,10 +62,10 @@ _KINDS = tuple(
         ),
     )
 )
-LONGEST_KEY = 300
+LONGEST_KEY, MOST_KEYS = 300, 4000  # a file's keys are all alike: the first ones tell
 
 
 def kind_of(keys: Iterable[str]) -> str | None:
     """What a file of these keys is, with its article (`an adapter for Flux`); None when they tell nothing."""
-    names = [key for key in keys if len(key) <= LONGEST_KEY]
+    names = [key for key in islice(keys, MOST_KEYS) if len(key) <= LONGEST_KEY]
     return next((kind for kind, piece in _KINDS if any(piece.search(name) for name in names)), None)
