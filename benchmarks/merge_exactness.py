@@ -105,16 +105,13 @@ def added_factors(adapters: list[Adapter]) -> Deltas:
     return delta
 
 
-def of_peft(adapters: list[Adapter], kind: str) -> Deltas:
+def of_peft(adapters: list[Adapter], combination: str) -> Deltas:
     """Merged by `add_weighted_adapter`, module by module, so that the layers beneath need no memory."""
 
     def delta(path: str) -> Tensor:
         shape = SHAPES[path]
-        layer = (
-            nn.Conv2d(shape[1], shape[0], 1, bias=False)
-            if len(shape) == 4
-            else nn.Linear(shape[1], shape[0], bias=False)
-        )
+        kind, kernel = (nn.Conv2d, {"kernel_size": 1}) if len(shape) == 4 else (nn.Linear, {})
+        layer = nn.utils.skip_init(kind, shape[1], shape[0], bias=False, **kernel)
         for place, adapter in enumerate(adapters):
             config = LoraConfig(r=RANK, lora_alpha=adapter.updates[path].alpha, target_modules=["0"])
             if place == 0:
@@ -125,7 +122,7 @@ def of_peft(adapters: list[Adapter], kind: str) -> Deltas:
             own.lora_A[str(place)].weight.data = adapter.updates[path].down.clone()
             own.lora_B[str(place)].weight.data = adapter.updates[path].up.clone()
         model.add_weighted_adapter(
-            [str(n) for n in range(len(adapters))], list(WEIGHTS), "merged", combination_type=kind
+            [str(n) for n in range(len(adapters))], list(WEIGHTS), "merged", combination_type=combination
         )
         up, down = (part["merged"].weight.data.double().flatten(1) for part in (own.lora_B, own.lora_A))
         return own.scaling["merged"] * (up @ down)

@@ -120,14 +120,13 @@ def compare(a: Adapter, b: Adapter, base: Weights | None = None) -> Comparison:
 def strength(adapter: Adapter, base: Weights | None = None) -> Strengths:
     """√(Σ‖ΔW‖² / Σ‖W‖²) over the adapted modules, in each block and in all; without a base only ‖ΔW‖.
 
-    Raises `Error` for kinds that need the weights of a `base` when there is none.
+    Raises `Error` for kinds that need the weights of a `base` when there is none, or that have another size than it.
     """
     modules: dict[str, tuple[float, float | None]] = {}
     for path, update in adapter.updates.items():
         shape = shape_of(path, [update], adapter.family, base)
         delta = math.sqrt(max(0.0, _dot(*[_change(path, update, shape, base)] * 2)))
-        weight = None if base is None else float(weight_of(path, base, path).double().norm())
-        modules[path] = delta, weight
+        modules[path] = delta, None if base is None else _weight_norm(path, update, base)
     return Strengths(
         blocks={block: _strength(found) for block, found in _by_block(modules).items()},
         total=_strength(modules.values()),
@@ -154,6 +153,15 @@ def _dot(a: Factors | tuple[Tensor], b: Factors | tuple[Tensor]) -> float:
         return product_dot(*a, *b)
     whole_a, whole_b = (part[0] @ part[1] if len(part) == 2 else part[0] for part in (a, b))
     return float((whole_a.flatten() * whole_b.flatten()).sum())
+
+
+def _weight_norm(path: str, update: Update, base: Weights) -> float:
+    weight = weight_of(path, base, path)
+    if not update.fits(weight):
+        raise Error(
+            f"{path} was made for {update.made_for}, the base's weight is {tuple(weight.shape)}: give its own base"
+        )
+    return float(weight.double().norm())
 
 
 def _by_block(modules: dict[str, Of]) -> dict[str, list[Of]]:

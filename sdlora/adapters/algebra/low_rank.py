@@ -63,14 +63,22 @@ def reduced(left: Tensor, right: Tensor, size: Reduction, shape: tuple[int, ...]
     """The LoRA nearest to left (out, r) · right (r, n) that `size` asks for (Eckart and Young, 1936).
 
     By QR of both and an SVD of the small core, which costs (out + n) · r² instead of the out · n · min(out, n) of an
-    SVD of the product, and loses nothing.
+    SVD of the product, and loses nothing. The shorter side's vectors V give the other's: ΔW · V = left · right · V.
     """
-    q_left, r_left = torch.linalg.qr(left)
-    q_right, r_right = torch.linalg.qr(right.T)
-    u, values, v = torch.linalg.svd(r_left @ r_right.T, full_matrices=False)
+    if left.shape[0] < right.shape[1]:
+        vectors, values = _singular(right.T, left.T, size)
+        return _cut(vectors, (vectors.T @ left) @ right, values, shape)
+    vectors, values = _singular(left, right, size)
+    return _cut(left @ (right @ vectors), vectors.T, values, shape)
+
+
+def _singular(left: Tensor, right: Tensor, size: Reduction) -> tuple[Tensor, Tensor]:
+    """The right singular vectors (n, rank) of left · right that `size` keeps, and all singular values."""
+    q, r_right = torch.linalg.qr(right.T)
+    r_left = torch.linalg.qr(left, mode="r").R
+    _, values, v = torch.linalg.svd(r_left @ r_right.T, full_matrices=False)
     values = _without_noise(values, max(left.shape[0], right.shape[1]) * torch.finfo(values.dtype).eps)
-    rank = size.rank_of(values)
-    return _cut(q_left @ (u[:, :rank] * values[:rank]), v[:rank] @ q_right.T, values, shape)
+    return q @ v[: size.rank_of(values)].T, values
 
 
 def reduced_matrix(matrix: Tensor, size: Reduction, shape: tuple[int, ...]) -> tuple[LoRA, ModuleError]:

@@ -78,6 +78,8 @@ def test_strength_of_kinds_that_need_the_base():
     weight = numbers((12, 10), 2)
     expected = (scaled.updates[DOWN].delta(weight).norm() / weight.norm()).item()
     assert strength(scaled, {DOWN: weight}).total.ratio == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(Error, match="give its own base"):
+        strength(made("a", 1), {path: numbers((13, 10), 1) for path in SHAPES})
     with pytest.raises(Error, match="the base has no module"):
         strength(scaled, {UP: weight})
 
