@@ -3,7 +3,6 @@
 import io
 import json
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from sdlora.errors import Error
 from sdlora.printed import show_inspection
 from tests.adapters.mutations import Draft
 
-SLOW = 1.0  # seconds for a hostile file
 FORBIDDEN = (
     "os.exec",
     "os.fork",
@@ -68,12 +66,8 @@ def write(draft: Draft, folder: Path) -> Path:
 
 def survive(path: Path) -> str:
     """ "refused", "partly" or "whole": what became of the file. Raises what should never have come out of it."""
-    start = time.perf_counter()
     with nothing_runs():
-        outcome = _outcome(path)
-    spent = time.perf_counter() - start
-    assert spent < SLOW, f"it took {spent:.1f} s"
-    return outcome
+        return _outcome(path)
 
 
 def _outcome(path: Path) -> str:
