@@ -5,7 +5,7 @@ before. There is one `MergedWeights` for a base, however many mixers it has.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,8 +14,10 @@ from torch import Tensor
 
 from ..adapters import Adapter
 from ..adapters.algebra import Term, mixed_bias, mixed_weight
+from ..adapters.updates import Update
 from ..bases import Base
 from ..errors import Error
+from .mix import Weights
 
 Signature = tuple[tuple[str, float], ...]
 UNFINISHED: Signature = (("", 0.0),)  # equals no other, so that the module is made anew
@@ -39,23 +41,34 @@ class MergedWeights:
             _of_base[base] = MergedWeights(base)
         return _of_base[base]
 
-    def set(self, mix: Sequence[tuple[Adapter, float]]) -> None:
+    @property
+    def paths(self) -> Collection[str]:
+        """The module paths of everything that can be mixed into."""
+        return self._modules.keys()
+
+    @property
+    def pristine(self) -> Mapping[str, Tensor]:
+        """The base's own weight of each module, whatever is mixed in."""
+        kept = {path: parts["weight"] for path, parts in self._pristine.items() if "weight" in parts}
+        own = {path: module.weight.detach() for path, module in self._modules.items()}
+        return own | {path: weight.to(own[path].device, own[path].dtype) for path, weight in kept.items()}
+
+    def set(self, mix: Sequence[tuple[Adapter, Weights]]) -> None:
         """Make every weight pristine + Σ wᵢ · ΔWᵢ, and biases alike. Touches only modules whose sum changes.
 
         Terms are summed in the order of the adapters' content hashes, so neither names nor the call's order matter.
         Raises `Error` before anything is changed when an adapter does not fit the base.
         """
-        terms: dict[str, list[Term]] = defaultdict(list)
-        signatures: dict[str, Signature] = defaultdict(tuple)
-        for adapter, weight in sorted(mix, key=lambda pair: (pair[0].content_hash, pair[1])):
-            if weight == 0:
-                continue
-            for path in self._matching(adapter):
-                terms[path].append((weight, adapter.updates[path]))
-                signatures[path] += ((adapter.content_hash, weight),)
-        for path in self._applied.keys() | terms.keys():
-            if self._applied.get(path) != (signatures[path], self._modules[path].weight.dtype):
-                self._put(path, terms[path], signatures[path])
+        found: dict[str, list[tuple[str, float, Update]]] = defaultdict(list)
+        for adapter, weights in mix:
+            for path in self._matching(adapter) if weights.active else ():
+                if weight := weights.at(path):
+                    found[path].append((adapter.content_hash, weight, adapter.updates[path]))
+        for path in self._applied.keys() | found.keys():
+            parts = sorted(found[path], key=lambda part: part[:2])
+            signature = tuple((digest, weight) for digest, weight, _ in parts)
+            if self._applied.get(path) != (signature, self._modules[path].weight.dtype):
+                self._put(path, [(weight, update) for _, weight, update in parts], signature)
 
     @torch.no_grad()
     def _put(self, path: str, terms: list[Term], signature: Signature) -> None:

@@ -106,7 +106,7 @@ def test_cancelled_and_on(mixer):
     with pytest.raises(Cancelled):
         mixer.generate("octopus", seed=2, count=2, on_step=cancel, **QUICK)
     assert steps == [1]
-    assert [(adapter.name, weight) for adapter, weight in mixer.adapters] == [("clay", 0.8)]
+    assert [(adapter.name, weights.given()) for adapter, weights in mixer.adapters] == [("clay", 0.8)]
     assert same(mixer.generate("red apple", seed=1, **QUICK)[0], expected)
 
 

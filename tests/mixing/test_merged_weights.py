@@ -12,6 +12,7 @@ from sdlora.adapters.updates.lokr import Factor
 from sdlora.bases import load_base
 from sdlora.errors import Error
 from sdlora.mixing.merged_weights import MergedWeights
+from sdlora.mixing.mix import Weights
 from tests.adapters.made import numbers, random_lora
 from tests.conftest import all_tensors
 from tests.mixing.test_mixer import assert_equal, interrupted
@@ -61,6 +62,10 @@ def adapters_for(base):
     return [Adapter(name, updates, family="sd1") for name, updates in made.items()]
 
 
+def weighed(mix):
+    return [(adapter, Weights(weight, weight)) for adapter, weight in mix]
+
+
 def test_the_modules_are_of_the_sorts_that_they_stand_for(mini):
     found = [mini.modules()[path] for path in PATHS]
     assert [type(module) for module in found] == [nn.Linear, nn.Conv2d, nn.Conv2d, nn.GroupNorm, nn.LayerNorm]
@@ -75,7 +80,7 @@ def test_each_kind_alone_is_exact_and_gone_again(dtype):
     adapters = adapters_for(base)
     assert len(adapters) == 12
     for adapter in adapters:
-        merged.set([(adapter, -0.7)])
+        merged.set(weighed([(adapter, -0.7)]))
         for path, (weight, bias) in before.items():
             terms = [(-0.7, adapter.updates[path])] if path in adapter.updates else []
             module = base.modules()[path]
@@ -103,13 +108,13 @@ def test_all_kinds_together_are_the_sum_of_their_deltas_at_the_pristine_weight(m
         exact[path] = (weight.double() + sum(deltas), size, bias.double() + sum(added))
     merged = MergedWeights.of(mini)
     try:
-        merged.set(mix)
+        merged.set(weighed(mix))
         for path, (weight, size, bias) in exact.items():
             assert (modules[path].weight.double() - weight).norm() <= 1e-6 * size
             assert torch.allclose(modules[path].bias.double(), bias, rtol=1e-5, atol=1e-6)
         together = all_tensors(mini)
-        merged.set(mix[3:])
-        merged.set(list(reversed(mix)))
+        merged.set(weighed(mix[3:]))
+        merged.set(weighed(list(reversed(mix))))
         assert_equal(mini, together)
     finally:
         merged.set([])
@@ -122,19 +127,19 @@ def test_an_interruption_anywhere_leaves_biases_to_be_made_anew(line, mini):
     own = module.weight.clone(), module.bias.clone()
     full = [(Adapter("full", {LINEAR: Full(numbers(module.weight.shape, 1), numbers(module.bias.shape, 2))}), 0.5)]
     plain = [(Adapter("plain", {LINEAR: random_lora(tuple(module.weight.shape), 2, 1.0, 3)}), 0.5)]
-    merged.set(full)
+    merged.set(weighed(full))
     expected = module.weight.clone(), module.bias.clone()
     for others, mix in ((plain, full), (full, plain)):
-        merged.set(mix)
-        interrupted(lambda others=others: merged.set(others), line)
-        merged.set(full)
+        merged.set(weighed(mix))
+        interrupted(lambda others=others: merged.set(weighed(others)), line)
+        merged.set(weighed(full))
         assert torch.equal(module.weight, expected[0]) and torch.equal(module.bias, expected[1])
-        merged.set(mix)
-        interrupted(lambda others=others: merged.set(others), line)
-        merged.set(plain)
+        merged.set(weighed(mix))
+        interrupted(lambda others=others: merged.set(weighed(others)), line)
+        merged.set(weighed(plain))
         assert torch.equal(module.bias, own[1])
-        merged.set(mix)
-        interrupted(lambda others=others: merged.set(others), line)
+        merged.set(weighed(mix))
+        interrupted(lambda others=others: merged.set(weighed(others)), line)
         merged.set([])
         assert torch.equal(module.weight, own[0]) and torch.equal(module.bias, own[1])
 
@@ -145,8 +150,8 @@ def test_a_bias_of_minus_zero_stays_minus_zero(mini):
     try:
         module.bias.data[0] = -0.0
         full = Full(torch.zeros_like(module.weight), torch.ones_like(module.bias))
-        merged.set([(Adapter("full", {LINEAR: full}), 1.0)])
-        merged.set([(Adapter("plain", {LINEAR: random_lora(tuple(module.weight.shape), 2, 1.0, 3)}), 1.0)])
+        merged.set([(Adapter("full", {LINEAR: full}), Weights())])
+        merged.set([(Adapter("plain", {LINEAR: random_lora(tuple(module.weight.shape), 2, 1.0, 3)}), Weights())])
         assert module.bias[0].signbit()
     finally:
         merged.set([])
@@ -169,5 +174,5 @@ def test_what_does_not_fit_is_refused_before_anything_changes(path, update, word
         update = Full(torch.zeros(shape), torch.zeros(shape[0]))
     good = Adapter("good", {LINEAR: random_lora(tuple(mini.modules()[LINEAR].weight.shape), 1, 1.0, 0)})
     with pytest.raises(Error, match=words):
-        MergedWeights.of(mini).set([(good, 1.0), (Adapter("other", {path: update}), 1.0)])
+        MergedWeights.of(mini).set([(good, Weights()), (Adapter("other", {path: update}), Weights())])
     assert_equal(mini, mini_values)

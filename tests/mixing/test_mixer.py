@@ -15,6 +15,7 @@ from sdlora.bases.geometry import meta_modules
 from sdlora.errors import Error
 from sdlora.mixing import Mixer
 from sdlora.mixing.merged_weights import MergedWeights
+from sdlora.mixing.mix import Weights
 from tests.adapters.made import ATTENTION, FULL, TEXT_ATTENTION, random_adapter, random_lora
 from tests.bases.written import narrow
 from tests.conftest import all_tensors
@@ -198,7 +199,7 @@ def refused(mixer, mix, **options):
     with pytest.raises(Error) as caught:
         mixer.set(mix, **options)
     assert_equal(mixer.base, before)
-    assert [(adapter.name, weight) for adapter, weight in mixer.adapters] == [("clay", 0.8)]
+    assert [(adapter.name, weights) for adapter, weights in mixer.adapters] == [("clay", Weights(0.8, 0.8))]
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -1,0 +1,68 @@
+"""A mix as a small TOML file: a table `adapters` with the weights of each, and `equalise` where that is on.
+
+[adapters]
+ink = 0.8
+
+[adapters.cat]
+unet = 0.6
+text = 0.3
+blocks = {"unet.up_blocks.1" = 0.5}
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from ..adapters import library as adapter_library
+from ..errors import Error
+from ..files import write_text
+from .mix import Given, Weights
+
+KEYS = ("adapters", "equalise")
+
+
+def write_mix(path: Path, mix: Mapping[str, Weights], *, equalise: bool, library: Path | None) -> None:
+    """Write the mix atomically. Files beside or below it are named relative to it, so that the folder may move."""
+    adapters = {_portable(key, path.absolute().parent, library): weights.given() for key, weights in mix.items()}
+    content: dict[str, Any] = ({"equalise": True} if equalise else {}) | {"adapters": adapters}
+    write_text(path, tomlkit.dumps(content))
+
+
+def read_mix(path: Path, library: Path | None) -> tuple[dict[str, Given], bool]:
+    """The mix, as `Mixer.set` takes it, and whether to equalise. Raises `Error` naming the file."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Error(f"there is no mix file {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise Error(f"{path} is not valid TOML: {problem}") from None
+    unknown = [key for key in content if key not in KEYS]
+    if unknown:
+        raise Error(f"{path} has the key {unknown[0]!r}, which there is not in a mix: it has {' and '.join(KEYS)}")
+    adapters, equalise = content.get("adapters", {}), content.get("equalise", False)
+    if not isinstance(adapters, dict):
+        raise Error(
+            f"{path}: adapters is {adapters!r}, where a table is meant: write [adapters], below it NAME = WEIGHT"
+        )
+    if not isinstance(equalise, bool):
+        raise Error(f"{path}: equalise is {equalise!r}: give true or false")
+    return {_found(key, path.absolute().parent, library): given for key, given in adapters.items()}, equalise
+
+
+def _portable(key: str, folder: Path, library: Path | None) -> str:
+    """A library's name as it is; a file by its way from `folder` if it lies below, else by its whole path."""
+    if _is_name(key, library):
+        return key
+    file = Path(key).expanduser().absolute()
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
+
+
+def _found(key: str, folder: Path, library: Path | None) -> str:
+    return str(folder / key) if not _is_name(key, library) and (folder / key).exists() else key
+
+
+def _is_name(key: str, library: Path | None) -> bool:
+    return bool(key) and library is not None and (library / f"{key}{adapter_library.SUFFIX}").is_file()
