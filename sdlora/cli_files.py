@@ -17,7 +17,7 @@ DTYPE = click.option("--dtype", type=DTYPES, default="fp16", show_default=True, 
 BASE = click.option("--base", help="The base it was made for: kinds such as DoRA can't be changed without its weights.")
 RANK = click.option("--rank", type=click.IntRange(min=1), help="The largest rank that a module may have.")
 KEEP = click.option("--keep", type=float, help="The share of each module's energy Σσ² to keep, such as 0.99.")
-WEIGHTED = {"nargs": -1, "required": True, "metavar": "FILE_OR_NAME[:WEIGHT]..."}
+WEIGHTED = click.argument("adapters", nargs=-1, required=True, metavar="FILE_OR_NAME[:WEIGHT]...")
 
 
 def out_option(usual: str) -> Any:
@@ -55,7 +55,7 @@ def convert(
 
 
 @click.command()
-@click.argument("adapters", **WEIGHTED)
+@WEIGHTED
 @RANK
 @KEEP
 @click.option(
@@ -155,7 +155,7 @@ def extract(
 
 @click.command()
 @click.argument("base")
-@click.argument("adapters", **WEIGHTED)
+@WEIGHTED
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A file or folder, as BASE is one.")
 @FORCE
 @WORKSPACE

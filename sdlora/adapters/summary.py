@@ -57,8 +57,8 @@ def summarise(path: Path) -> Summary:
     """The summary of a file; never raises for what is wrong with it."""
     try:
         header, metadata = glance(path)
-    except (Error, OSError) as problem:
-        return Summary(path.stem, problem=str(problem))
+    except (Error, OSError) as refusal:
+        return Summary(path.stem, problem=str(refusal))
     names = "\n".join(header)
     family = _family(names, header)
     problem = "" if family or ADAPTER.search(names) else "no adapter: none of its keys is one's"
@@ -88,9 +88,9 @@ def _family(names: str, header: Mapping[str, Any]) -> str | None:
     return FAMILY_OF_WIDTH.get(_width(header[embedding[0]], -1)) if embedding else None
 
 
-def _width(entry: Any, axis: int) -> int | None:
-    """A number of a tensor's shape; None where the header makes no sense."""
+def _width(entry: Any, axis: int) -> int:
+    """A number of a tensor's shape; 0 where the header makes no sense."""
     try:
         return int(entry["shape"][axis])
     except (TypeError, KeyError, IndexError, ValueError, OverflowError):
-        return None
+        return 0

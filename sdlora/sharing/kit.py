@@ -54,6 +54,8 @@ def make_kit(
     The adapter's tensors and their hash stay as they are; a thumbnail that it has already stays too, unless `force`.
     Raises `Error` when there is a kit already and `force` is not given, and for what is no adapter or no picture.
     """
+    if not adapter.is_file():
+        raise Error(f"{adapter} is a folder: make one file of it first, with  sdlora convert")
     folder = folder or kit_folder(adapter)
     if folder.exists() and not force:
         raise Error(f"{folder} is there already: give another --out, or --force to write it anew")
@@ -95,7 +97,7 @@ def _facts(
         civitai_base=CIVITAI_BASES.get(base, "Other"),
         rank=f"{found.ranks.most_common:g}" if found.ranks else "",
         size=size_text(found.size),
-        autov2=found.hashes.autov2,
+        autov2=found.hashes.autov2 if found.hashes else "",
         samples=samples,
     )
 
