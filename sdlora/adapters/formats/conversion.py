@@ -7,7 +7,7 @@ import torch
 
 from ..adapter import Adapter
 from . import metadata
-from .load import PICKLED, load_adapter
+from .load import PICKLED, from_folder, load_adapter
 from .pickled import read_pickled
 from .reading import read_adapter
 from .save import save_adapter
@@ -28,7 +28,9 @@ def convert(
     read, whose report names all that could not be taken along. Raises `Error` as `load_adapter` and `save_adapter` do.
     """
     source = Path(source)
-    if source.suffix.lower() in PICKLED and not source.is_dir():
+    if source.is_dir():
+        adapter = from_folder(source, pickled=True)
+    elif source.suffix.lower() in PICKLED:
         tensors, name = read_pickled(source)
         adapter = read_adapter(tensors, name or source.stem, str(source))
     else:

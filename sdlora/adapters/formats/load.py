@@ -6,11 +6,14 @@ from typing import Any
 
 from ...errors import Error
 from ..adapter import Adapter
-from .container import Container, data_hash
+from .container import Container, Tensors, data_hash
 from .peft_config import LARGEST_TEXT, PeftConfig, parsed
+from .pickled import read_pickled
 from .reading import read_adapter
 
 PICKLED = (".pt", ".pth", ".ckpt", ".bin")
+CAN_CARRY_CODE = "is a pickled file, which can carry code: make it a .safetensors first with `sdlora convert`"
+OLD_PEFT_WEIGHTS = "adapter_model.bin"
 CONFIG, PEFT_WEIGHTS, DIFFUSERS_WEIGHTS = (
     "adapter_config.json",
     "adapter_model.safetensors",
@@ -28,19 +31,22 @@ def load_adapter(path: str | Path) -> Adapter:
     """
     path = Path(path)
     if path.is_dir():
-        return _from_folder(path)
+        return from_folder(path)
     if path.suffix.lower() in PICKLED:
-        raise Error(
-            f"{path} is a pickled file, which can carry code: make it a .safetensors first with `sdlora convert`"
-        )
+        raise Error(f"{path} {CAN_CARRY_CODE}")
     return _with_hash(read_adapter(Container(path), path.stem, str(path)), path)
 
 
-def _from_folder(folder: Path) -> Adapter:
-    """A PEFT folder of one network or with one folder for each; or diffusers' folder with its one file."""
+def from_folder(folder: Path, pickled: bool = False) -> Adapter:
+    """A PEFT folder of one network or with one folder for each; or diffusers' folder with its one file.
+
+    `pickled` allows PEFT's `adapter_model.bin`, read without running code from it.
+    """
     if (folder / CONFIG).is_file():
-        return _from_peft_folder(folder, None)
-    parts = [_from_peft_folder(folder / name, name) for name in COMPONENTS if (folder / name / CONFIG).is_file()]
+        return _from_peft_folder(folder, None, pickled)
+    parts = [
+        _from_peft_folder(folder / name, name, pickled) for name in COMPONENTS if (folder / name / CONFIG).is_file()
+    ]
     if parts:
         return _together(folder.name, parts)
     if (folder / DIFFUSERS_WEIGHTS).is_file():
@@ -48,19 +54,18 @@ def _from_folder(folder: Path) -> Adapter:
     raise Error(f"{folder} is a folder without {CONFIG} or {DIFFUSERS_WEIGHTS}: give the adapter's file itself")
 
 
-def _from_peft_folder(folder: Path, component: str | None) -> Adapter:
-    weights = folder / PEFT_WEIGHTS
-    if not weights.is_file() and (folder / "adapter_model.bin").is_file():
-        raise Error(
-            f"{folder} keeps its weights in a pickled file, which can carry code: make them a .safetensors first with "
-            "`sdlora convert`"
-        )
+def _from_peft_folder(folder: Path, component: str | None, pickled: bool) -> Adapter:
+    weights, old_weights = folder / PEFT_WEIGHTS, folder / OLD_PEFT_WEIGHTS
+    use_old = old_weights.is_file() and not weights.is_file()
+    if use_old and not pickled:
+        raise Error(f"{old_weights} {CAN_CARRY_CODE}")
+    source: Tensors = read_pickled(old_weights)[0] if use_old else Container(weights)
     settings = _settings(folder / CONFIG)
     component = component or _component(settings)
     # without knowing the network, the settings count for whichever the names tell
     configs = {name: PeftConfig(settings) for name in ([component] if component else COMPONENTS[:2])}
-    adapter = read_adapter(Container(weights), folder.name, str(weights), configs, component)
-    return _with_hash(adapter, weights)
+    adapter = read_adapter(source, folder.name, str(folder), configs, component)
+    return adapter if use_old else _with_hash(adapter, weights)
 
 
 def _settings(file: Path) -> dict[str, Any]:
@@ -92,7 +97,8 @@ def _together(name: str, parts: list[Adapter]) -> Adapter:
     )
     updates = {path: update for part in parts for path, update in part.updates.items()}
     family = families.pop() if len(families) == 1 else None
-    return replace(first, name=name, updates=updates, family=family, report=report)
+    metadata = {key: value for key, value in first.metadata.items() if key != "sshs_model_hash"}
+    return replace(first, name=name, updates=updates, metadata=metadata, family=family, report=report)
 
 
 def _with_hash(adapter: Adapter, path: Path) -> Adapter:

@@ -29,11 +29,17 @@ def read_pickled(path: Path) -> tuple[InMemory, str | None]:
         # the original textual inversion keeps its vectors in such a dictionary
         with torch.serialization.safe_globals([torch.nn.ParameterDict]):
             content = torch.load(path, map_location="cpu", weights_only=True)
+        return _tensors(content, path)
+    except Error:
+        raise
     except Exception:  # a pickle is a program for a small machine, which a broken one stops in any way
         raise Error(
             f"{path} can't be read without running code from it, or is cut off: sdlora reads pickled files of plain "
             "tensors only"
         ) from None
+
+
+def _tensors(content: Any, path: Path) -> tuple[InMemory, str | None]:
     if isinstance(content, list):
         return InMemory(_numbered(content, path), {}), None
     if not isinstance(content, Mapping):

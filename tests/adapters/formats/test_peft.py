@@ -11,6 +11,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 
 from sdlora.adapters import load_adapter, save_adapter
+from sdlora.adapters.formats import convert
 from sdlora.errors import Error
 from tests.bases.written import narrow
 
@@ -191,11 +192,14 @@ def test_settings_that_are_no_json_are_refused(content, folder):
         load_adapter(folder)
 
 
-def test_a_pickled_folder_is_refused(folder):
+def test_a_pickled_folder_is_for_convert_alone(folder, tmp_path):
+    before = load_adapter(folder)
     torch.save(load_file(folder / "adapter_model.safetensors"), folder / "adapter_model.bin")
     (folder / "adapter_model.safetensors").unlink()
-    with pytest.raises(Error, match="`sdlora convert`"):
+    with pytest.raises(Error, match=r"adapter_model\.bin is a pickled file, .* `sdlora convert`"):
         load_adapter(folder)
+    convert(folder, tmp_path / "kohya.safetensors")
+    assert load_adapter(tmp_path / "kohya.safetensors").content_hash == before.content_hash
 
 
 def test_a_kind_that_sdlora_does_not_know_is_left_out_by_name(folder):
