@@ -4,8 +4,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 
+from sdlora.adapters.formats import convert
+from sdlora.errors import Error
 from tests.adapters.mutations import Draft, drafts
 from tests.adapters.specimens import SPECIMENS
 from tests.adapters.trial import survive, write
@@ -56,3 +59,21 @@ FOUND = {
 @pytest.mark.parametrize("name", FOUND)
 def test_what_was_found(name, tmp_path):
     survive(write(FOUND[name], tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"string_to_param": torch.nn.ParameterDict.__new__(torch.nn.ParameterDict)},
+        {"string_to_param": torch.ones(2)},
+        {"string_to_param": {"*": 5}},
+        {"state_dict": 5, "a": 5},
+        [torch.ones(2, 2)],
+        5,
+    ],
+    ids=["no dictionary at all", "a tensor", "a number", "numbers", "one matrix", "5"],
+)
+def test_pickled_files_gone_wrong(content, tmp_path):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(Error):
+        convert(tmp_path / "a.pt", tmp_path / "out.safetensors")

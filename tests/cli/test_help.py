@@ -15,7 +15,7 @@ def test_help_names_every_command_with_a_whole_sentence(sdlora, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     shown = sdlora("--help").out
     assert "…" not in shown and "..." not in shown.partition("Commands:")[2]
-    assert set(cli.commands) == ALL
+    assert set(cli.commands) >= ALL
     words = " ".join(shown.split())
     for name, command in cli.commands.items():
         sentence = " ".join(command.help.split("\n\n")[0].split()).split(". ")[0].rstrip(".")
