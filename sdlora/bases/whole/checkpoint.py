@@ -42,7 +42,9 @@ class WholeCheckpoint:
     def read(self, name: str) -> Tensor:
         """A weight as it is stored, in memory of its own. Other weights in the same tensor are not kept."""
         place = self.places[name]
-        return place.part(self.files[place.file].read(place.key)).clone(memory_format=torch.contiguous_format)
+        stored = self.files[place.file].read(place.key)
+        part = place.part(stored)
+        return part if part is stored else part.clone(memory_format=torch.contiguous_format)
 
     @property
     def modules(self) -> list[str]:
