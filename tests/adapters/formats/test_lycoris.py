@@ -12,7 +12,7 @@ from tests.bases.written import narrow
 
 PRESET = {
     "enable_conv": True,
-    "target_module": ["Transformer2DModel", "ResnetBlock2D", "CLIPAttention", "CLIPMLP"],
+    "target_module": ["UNetMidBlock2DCrossAttn", "Downsample2D", "CLIPAttention", "CLIPMLP"],
     "target_name": ["conv_in", "time_embedding.*"],
 }
 ALGORITHMS = {
@@ -58,7 +58,7 @@ def test_the_wrappers_files(algorithm, tmp_path):
     assert read.report.complete and read.report.format == "lycoris"
     expected = {lora.lora_name: lora for lora in made.loras}
     named = {f"lycoris_{path.removeprefix('unet.').replace('.', '_')}": path for path in read.updates}
-    assert named.keys() == expected.keys() and len(named) > 100
+    assert named.keys() == expected.keys() and len(named) > 20
     assert kind in {update.kind for update in read.updates.values()}
 
 
