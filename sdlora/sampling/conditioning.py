@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,13 +16,18 @@ from .text_encoding import encode_chunks
 Tokens = Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
-class EncodedPrompt:
-    """A prompt's stages; of each its states (tokens, width) and, for SDXL, its pooled embedding (projection,)."""
+class Encoded(NamedTuple):
+    """A text's states (tokens, width) and, for SDXL, its pooled embedding (projection,)."""
+
+    states: Tensor
+    pooled: Tensor | None
+
+
+class EncodedPrompt(NamedTuple):
+    """A prompt's stages, and what each is encoded as."""
 
     stages: list[Stage]
-    states: list[Tensor]
-    pooled: list[Tensor]
+    encoded: list[Encoded]
 
 
 @dataclass(frozen=True)
@@ -34,11 +40,11 @@ class Conditioning:
     def at(self, index: int, total: int) -> tuple[Tensor, dict[str, Tensor] | None]:
         """What the UNet gets at evaluation `index` (from 0) of `total`: the context (prompts, tokens, width) and
         SDXL's `added_cond_kwargs`."""
-        here = [(prompt, stage_at(prompt.stages, index, total)) for prompt in self.prompts]
-        context = torch.stack([prompt.states[stage] for prompt, stage in here])
+        here = [prompt.encoded[stage_at(prompt.stages, index, total)] for prompt in self.prompts]
+        context = torch.stack([encoded.states for encoded in here])
         if self.sizes is None:
             return context, None
-        pooled = torch.stack([prompt.pooled[stage] for prompt, stage in here])
+        pooled = torch.stack([encoded.pooled for encoded in here if encoded.pooled is not None])
         return context, {"text_embeds": pooled, "time_ids": self.sizes.expand(len(here), -1)}
 
 
@@ -61,52 +67,49 @@ def condition(
     """
     learned = [tokens or {}, tokens_2 or {}][: len(base.text_encoders)]
     _check_tokens(base, learned)
-    texts = [text for text in (negative, prompt) if text is not None]
-    stages = [stages_of(text, steps) for text in texts]
-    distinct = [list(dict.fromkeys(stage.text for stage in of_one)) for of_one in stages]
-    states, pooled = _encode(base, [text for of_one in distinct for text in of_one], learned, clip_skip)
-    prompts = []
-    for of_one, own in zip(stages, distinct, strict=True):
-        positions = [sum(map(len, distinct[: len(prompts)])) + own.index(stage.text) for stage in of_one]
-        prompts.append(
-            EncodedPrompt(of_one, [states[i] for i in positions], [pooled[i] for i in positions] if pooled else [])
-        )
+    stages = [stages_of(text, steps) for text in (negative, prompt) if text is not None]
+    # each text once, though alternation comes back to it at every other step
+    texts = [list(dict.fromkeys(stage.text for stage in of_one)) for of_one in stages]
+    encoded = iter(_encode(base, [text for of_one in texts for text in of_one], learned, clip_skip))
+    by_text = [{text: next(encoded) for text in of_one} for of_one in texts]
+    if base.family == "sdxl" and negative == "":
+        # as A1111 and, where no negative prompt is given, diffusers: SDXL was trained with zeros for no prompt
+        by_text[0] = {"": Encoded(*(torch.zeros_like(part) for part in by_text[0][""] if part is not None))}
+    prompts = [
+        EncodedPrompt(of_one, [found[stage.text] for stage in of_one])
+        for of_one, found in zip(stages, by_text, strict=True)
+    ]
     if base.family != "sdxl":
         return Conditioning(prompts, None)
-    if negative == "":  # as A1111 and, where no negative prompt is given, diffusers: SDXL was trained with zeros there
-        first = prompts[0]
-        prompts[0] = EncodedPrompt(first.stages, _zeros(first.states), _zeros(first.pooled))
     width, height = size
-    sizes = torch.tensor([height, width, 0, 0, height, width], device=base.device, dtype=base.dtype)
-    return Conditioning(prompts, sizes)
+    return Conditioning(
+        prompts, torch.tensor([height, width, 0, 0, height, width], device=base.device, dtype=base.dtype)
+    )
 
 
-def _encode(
-    base: Base, texts: list[str], learned: list[Tokens], clip_skip: int
-) -> tuple[list[Tensor], list[Tensor] | None]:
-    """Each text's states (tokens, width of all encoders together), and pooled embeddings where there is a second."""
+def _encode(base: Base, texts: list[str], learned: list[Tokens], clip_skip: int) -> list[Encoded]:
+    """Each text by all encoders, side by side, all as long as the longest."""
     chunked = [
         [chunks_of(tokenizer, text, tokens) for text in texts]
         for tokenizer, tokens in zip(base.tokenizers, learned, strict=True)
     ]
     most = max(len(chunks) for of_one in chunked for chunks in of_one)
-    states, pooled = [], None
+    states: list[Tensor] = []
+    pooled: list[Tensor] | list[None] = [None] * len(texts)
     for index, of_one in enumerate(chunked):
         empty: Chunk = []
         rows = [chunk for chunks in of_one for chunk in chunks + [empty] * (most - len(chunks))]
         encoded, pools = encode_chunks(base, index, rows, clip_skip)
         states.append(encoded.reshape(len(texts), most * encoded.shape[1], encoded.shape[2]))
-        pooled = None if pools is None else list(pools[::most])  # of a prompt's first chunk
-    return list(torch.cat(states, dim=-1)), pooled
-
-
-def _zeros(tensors: list[Tensor]) -> list[Tensor]:
-    return [torch.zeros_like(tensor) for tensor in tensors]
+        if pools is not None:
+            pooled = list(pools[::most])  # of a prompt's first chunk
+    return [Encoded(*pair) for pair in zip(torch.cat(states, dim=-1), pooled, strict=True)]
 
 
 def _check_tokens(base: Base, learned: list[Tokens]) -> None:
-    for encoder, tokens in zip(base.text_encoders, learned, strict=True):
-        width = encoder.config.hidden_size
+    encoders: list[Any] = base.text_encoders
+    for encoder, tokens in zip(encoders, learned, strict=True):
+        width = encoder.get_input_embeddings().embedding_dim
         for name, vectors in tokens.items():
             if vectors.dim() != 2 or vectors.shape[1] != width:
                 raise Error(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,8 @@ def encode_chunks(base: Base, index: int, chunks: Sequence[Chunk], clip_skip: in
 
 def most_clip_skip(base: Base) -> int:
     """The largest clip skip that leaves a layer to read."""
-    layers = min(int(encoder.config.num_hidden_layers) for encoder in base.text_encoders)
+    encoders: list[Any] = base.text_encoders
+    layers = min(int(encoder.config.num_hidden_layers) for encoder in encoders)
     return layers + (base.family == "sd2")
 
 
@@ -38,7 +40,7 @@ def _layers_left_out(base: Base, clip_skip: int) -> int:
     return max(0, clip_skip - (2 if base.family == "sd2" else 1))
 
 
-def _last_states(encoder: nn.Module, ids: Tensor, left_out: int) -> Tensor:
+def _last_states(encoder: Any, ids: Tensor, left_out: int) -> Tensor:
     """The last hidden state that is read, after the final norm."""
     if not left_out:
         return encoder(ids).last_hidden_state
@@ -60,7 +62,7 @@ def _weighted(states: Tensor, chunks: Sequence[Chunk]) -> Tensor:
 
 
 @contextmanager
-def _learned_vectors(encoder: nn.Module, chunks: Sequence[Chunk]) -> Iterator[None]:
+def _learned_vectors(encoder: Any, chunks: Sequence[Chunk]) -> Iterator[None]:
     """While this lasts, the encoder sees the learned vectors of these chunks where their placeholders stand."""
     places = [
         (row, column + 1, token.vector)

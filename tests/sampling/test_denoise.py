@@ -74,7 +74,7 @@ def test_guidance_goes_from_the_negative_prompt_to_the_prompt(mini):
     assert torch.allclose(same, denoise(mini, with_(guidance=1.0)), atol=1e-3)
 
 
-@pytest.mark.parametrize(("sampler", "total"), [("DDIM", 4), ("Heun", 7)])
+@pytest.mark.parametrize(("sampler", "total"), [("DDIM", 4), ("Heun", 7), ("DPM++ SDE", 8)])
 def test_each_step_is_told(sampler, total, mini):
     steps = []
     last = denoise(mini, with_(steps=4, sampler=sampler), steps.append)
@@ -126,5 +126,5 @@ def test_a_picture_of_nan_is_an_error(mini):
 
 def test_defaults_are_the_bases(mini):
     assert defaults_for(mini).side == 128 and defaults_for(mini).guidance == 4.0
-    assert defaults_for(narrow("sd1")).guidance == 7.0
+    assert defaults_for(narrow("sd1")).guidance == 7.0 and defaults_for(narrow("sdxl")).guidance == 5.0
     assert defaults_for(mini).sampler in SAMPLERS

@@ -1,4 +1,4 @@
-"""Prompts as the UNet reads them."""
+"""Captions as the UNet reads them in training."""
 
 import pytest
 import torch
@@ -26,6 +26,6 @@ def test_prompts_do_not_touch_each_other(mini):
     assert torch.allclose(together[1], alone[0], atol=1e-5)
 
 
-def test_sdxl_is_refused_with_a_sentence():
-    with pytest.raises(Error, match=r"random-sdxl is an SDXL base: .* so far"):
+def test_training_refuses_sdxl_with_a_sentence():
+    with pytest.raises(Error, match=r"random-sdxl is an SDXL base: sdlora draws with it, but trains .* so far"):
         encode(narrow("sdxl"), ["a fox"])

@@ -1,15 +1,63 @@
 """Samplers by their names, on the base's own noise schedule."""
 
+import time
+
 import diffusers
 import pytest
+import torch
 
 from sdlora.errors import Error
+from sdlora.sampling.denoise import Recipe, denoise
 from sdlora.sampling.samplers import DEFAULT, SAMPLERS, find_sampler, make_scheduler
 from tests.bases.written import narrow
 
 
-def test_names_are_found_in_any_case():
-    assert find_sampler("dpm++ 2m karras") is find_sampler(DEFAULT) is SAMPLERS["DPM++ 2M Karras"]
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("dpm++ 2m karras", DEFAULT),
+        ("dpmpp_2m", "DPM++ 2M"),
+        ("DPM++ 2M K", "DPM++ 2M Karras"),
+        ("k_dpmpp_sde_k", "DPM++ SDE Karras"),
+        ("dpmpp_3m_sde", "DPM++ 3M SDE"),
+        ("EULER A", "Euler a"),
+        ("euler_ancestral", "Euler a"),
+        ("k_euler_a", "Euler a"),
+        ("PNDM", "PLMS"),
+        ("uni_pc", "UniPC"),
+        ("lcm", "LCM"),
+        (" heun ", "Heun"),
+    ],
+)
+def test_names_are_found_in_any_case_and_the_usual_spellings(spelling, name):
+    assert find_sampler(spelling) is SAMPLERS[name]
+
+
+def test_names_are_found_as_image_metadata_writes_them():
+    for sampler in SAMPLERS.values():
+        assert find_sampler(sampler.name, sampler.schedule) is sampler
+    assert find_sampler("DPM++ 2M Karras", "Automatic") is SAMPLERS["DPM++ 2M Karras"]
+    with pytest.raises(Error, match=r"no sampler .Euler Polyexponential.: did you mean Euler\?"):
+        find_sampler("Euler", "Polyexponential")
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if "SDE" in name or name in ("Euler a", "LCM")])
+def test_noise_at_the_steps_is_the_seeds(name, mini):
+    def drawn(seed):
+        torch.manual_seed(time.perf_counter_ns())  # no sampler may draw from the global generator
+        return denoise(mini, Recipe("red apple", "", seed, 3, 1.0, name, (64, 64)))
+
+    first = drawn(1)
+    assert torch.equal(first, drawn(1)) and not torch.equal(first, drawn(2))
+
+
+def test_most_steps_are_the_samplers(mini):
+    for name, most in {"Euler": 999, "DPM++ SDE": 499, "LCM": 50}.items():
+        assert SAMPLERS[name].most_steps(mini) == most
+        Recipe("a", "", 1, most, 1.0, name, (64, 64)).check(mini)
+        make_scheduler(mini, name).set_timesteps(most * SAMPLERS[name].evaluations)
+        with pytest.raises(Error, match=f"steps is {most + 1}: give 1 to {most}"):
+            Recipe("a", "", 1, most + 1, 1.0, name, (64, 64)).check(mini)
 
 
 @pytest.mark.parametrize(
