@@ -6,6 +6,7 @@ Hypothesis draws a specimen of some format and kind and what is done to it (`tes
 opened, looked through, printed, its changes computed, written anew (`tests/adapters/trial.py`). A slice is so many
 files of one seed; finished slices are kept in `.work/fuzz`, so that a later run goes on after them. What comes out
 other than a sentence is written there with the file that did it. A file that hangs ends the process with a traceback.
+Writes benchmarks/results/fuzz.md.
 """
 
 import faulthandler
@@ -24,6 +25,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from safetensors import safe_open
 
+from benchmarks.machine import machine
 from sdlora.files import write_text
 from tests.adapters.mutations import Draft, drafts
 from tests.adapters.trial import survive, write
@@ -32,6 +34,7 @@ PLACE = Path(".work/fuzz")
 HANGS_AFTER = 60  # seconds on the clock
 SLOW = 1.0  # seconds of the processor
 SLICE = 2000
+RESULTS = Path(__file__).parent / "results" / "fuzz.md"
 
 
 @click.command()
@@ -50,6 +53,8 @@ def main(files: int, real: Path | None, anew: bool) -> None:
         if not (PLACE / f"slice-{number:04}.json").exists():
             run_slice(number, own)
             print(summary(), flush=True)
+    made = f"{machine('safetensors', 'hypothesis')}. Made by `python -m benchmarks.fuzz`."
+    write_text(RESULTS, f"# Adapter files gone wrong\n\n{made}\n\n{summary()}.\n")
     print(summary())
 
 
