@@ -59,7 +59,7 @@ def summarise(path: Path) -> Summary:
         header, metadata = glance(path)
     except (Error, OSError) as refusal:
         return Summary(path.stem, problem=str(refusal))
-    names = "\n".join(header)
+    names = "\n".join(key for key in header if "\n" not in key)
     family = _family(names, header)
     problem = "" if family or ADAPTER.search(names) else "no adapter: none of its keys is one's"
     if family is None and (other := kind_of(header)):

@@ -52,6 +52,9 @@ FOUND = {
         {"<s1>": F32, "__metadata__": {"modelspec.title": "\x1b]0;x\x07", "modelspec.trigger_phrase": "\x1b[2J"}},
         bytes(4),
     ),
+    "a name of two lines": Draft(
+        {"bundle_emb.ink.string_to_param\n.*": F32, "<s1>": F32 | {"data_offsets": [4, 8]}}, bytes(8)
+    ),
     "a token of a width that no text encoder has": Draft({"bundle_emb.ink.string_to_param.*": F32}, bytes(4)),
 }
 
