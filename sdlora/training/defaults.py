@@ -65,7 +65,10 @@ def resolve(
                 values[choice.key] = choice.value
                 choices.append(choice)
 
-    fill(_preset(config, base))
+    preset = list(_preset(config, base))
+    if not any([config.trigger, *(choice.value for choice in preset if choice.key == "trigger")]):
+        fill([Choice("prior_preservation", 0.0, "off: without a trigger nothing tells what should stay as it is")])
+    fill(preset)
     fill(_computed(values, base, device))
     refuse_impossible(values["resolution"], values["precision"], base, device)
     select(base.modules(), values["targets"])  # raises for a target that is nowhere, before anything is made

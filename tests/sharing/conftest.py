@@ -43,4 +43,5 @@ def use_hub(monkeypatch, address, token="hf_of_the_tests"):
 
     monkeypatch.setattr(constants, "ENDPOINT", address)
     monkeypatch.setattr(hf_api.constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # CI sets it
     monkeypatch.setenv("HF_TOKEN", token)

@@ -69,6 +69,12 @@ def test_a_resumed_run_goes_on_with_the_same_pictures(small, tmp_path):
     assert losses(again) == losses(whole)
 
 
+def test_a_preset_s_is_off_where_there_is_no_trigger(small, tmp_path):
+    for trigger, weight in ((None, 0.0), ("wug", 1.0)):
+        run = sdlora.train(small(tmp_path, steps=1, preset="style", trigger=trigger), quiet=True)
+        assert f"prior_preservation = {weight}" in (run.folder / "config.toml").read_text(encoding="utf-8")
+
+
 def test_without_a_trigger_there_is_nothing_to_tell_apart(small, tmp_path):
     with pytest.raises(Error, match="prior_preservation needs a trigger"):
         sdlora.train(small(tmp_path, prior_preservation=1.0), quiet=True)

@@ -18,6 +18,7 @@ CHOSEN = {
     "validate_every": 1,
     "sample_every": 1,
     "gradient_checkpointing": False,
+    "prior_preservation": 0.0,
 }
 
 

@@ -219,7 +219,6 @@ def test_cancel_stops_at_once_and_leaves_the_page_usable(page, workspace):
     set_steps(page, 150)
     generate_button(page).click()
     drawing(page)
-    screenshot(page, "drawing")
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#status")).to_have_text("Cancelled.")
     assert pictures(workspace) == before
