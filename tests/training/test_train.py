@@ -40,7 +40,6 @@ def test_a_run_is_what_a_watcher_expects(finished):
         "metrics.jsonl",
         "status.json",
         "loss.png",
-        "prior.safetensors",
         "disc.safetensors",
         "checkpoints/step-000002.safetensors",
         "checkpoints/step-000004.safetensors",
