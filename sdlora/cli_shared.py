@@ -21,6 +21,9 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON d
 BASE = click.option(
     "--base", default="mini", show_default=True, help="mini, a hub id, a diffusers folder or a checkpoint file."
 )
+VAE = click.option(
+    "--vae", help="Another VAE for the base: a .safetensors or .ckpt file, a diffusers folder or a hub id."
+)
 DEVICE = click.option("--device", default="auto", show_default=True, help="cuda, cuda:1, mps or cpu.")
 PREDICTION = click.option(
     "--prediction-type", type=click.Choice(["epsilon", "v_prediction"]), help="What the base predicts; else found out."

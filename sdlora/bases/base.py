@@ -23,6 +23,8 @@ class Base:
     `path` is what the user called it. `text_encoders` and `tokenizers` hold one each for sd1 and sd2, two for sdxl.
     `scheduler_config` is diffusers' scheduler config with the right `prediction_type`; `prediction_reason` says
     how it was found out. `weights_files` are what `model_hash` is taken of: the checkpoint, or a folder's UNet weights.
+    `vae_path` is what the user called a VAE that was put in the place of the base's own, "" for none; `vae_files` its
+    weights.
     """
 
     path: str
@@ -36,6 +38,8 @@ class Base:
     tokenizers: list[Any]
     scheduler_config: dict[str, Any]
     weights_files: list[Path] = field(default_factory=list)
+    vae_path: str = ""
+    vae_files: list[Path] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for module in (self.unet, self.vae, *self.text_encoders):
@@ -75,19 +79,35 @@ class Base:
     @cached_property
     def model_hash(self) -> str:
         """sha256 (64 hex digits) over the weights files, computed when first asked for; "" for a base without files."""
-        if not self.weights_files:
-            return ""
-        digest = hashlib.sha256()
-        for path in self.weights_files:
-            with path.open("rb") as file:
-                while chunk := file.read(1 << 22):
-                    digest.update(chunk)
-        return digest.hexdigest()
+        return _sha256(self.weights_files)
 
     @property
     def short_hash(self) -> str:
         """The first ten digits of `model_hash`, as A1111 shows them beside a model's name."""
         return self.model_hash[:10]
+
+    @property
+    def vae_name(self) -> str:
+        """The file, folder or hub model that the VAE is from, without its folders, as A1111 names it (`VAE: …`); "" for
+        the base's own VAE."""
+        return Path(self.vae_path).name
+
+    @cached_property
+    def vae_hash(self) -> str:
+        """The first ten digits of the sha256 of a VAE that is not the base's own, as A1111 shows them; "" for none."""
+        return _sha256(self.vae_files)[:10]
+
+
+def _sha256(files: list[Path]) -> str:
+    """Over all files, one after the other; "" for none."""
+    if not files:
+        return ""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 22):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def vae_dtype(family: Family, dtype: torch.dtype) -> torch.dtype:

@@ -37,7 +37,7 @@ def load_folder(folder: Path, path: str, dtype: torch.dtype) -> Base:
     _refuse_other_pipelines(index, path)
     family = family_of_unet(read_json(folder / "unet" / "config.json", path), path)
     encoders = ["text_encoder", "text_encoder_2"] if family == "sdxl" else ["text_encoder"]
-    unet = load_component(UNet2DConditionModel, folder, "unet", path, dtype)
+    unet = load_component(UNet2DConditionModel, folder / "unet", f"unet of {path}", dtype)
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json", path)
     stated = "prediction_type" in scheduler
     if scheduler.setdefault("prediction_type", "epsilon") not in PREDICTION_TYPES:
@@ -49,27 +49,32 @@ def load_folder(folder: Path, path: str, dtype: torch.dtype) -> Base:
         prediction_type=scheduler["prediction_type"],
         prediction_reason="the folder's scheduler config" if stated else "the folder's scheduler config names no other",
         unet=unet,
-        vae=load_component(AutoencoderKL, folder, "vae", path, vae_dtype(family, dtype)),
-        text_encoders=[load_component(_text_class(index, name), folder, name, path, dtype) for name in encoders],
+        vae=load_component(AutoencoderKL, folder / "vae", f"vae of {path}", vae_dtype(family, dtype)),
+        text_encoders=[
+            load_component(_text_class(index, name), folder / name, f"{name} of {path}", dtype) for name in encoders
+        ],
         tokenizers=[_tokenizer(folder, name.replace("text_encoder", "tokenizer"), path) for name in encoders],
         scheduler_config=scheduler,
-        weights_files=weights_files(folder / "unet", variant_of(folder / "unet", path)),
+        weights_files=weights_files(folder / "unet", variant_of(folder / "unet", f"unet of {path}")),
     )
 
 
-def load_component(cls: Any, folder: Path, name: str, path: str, dtype: torch.dtype) -> Any:
-    """One network, with every weight from the file: a missing key would leave random numbers and is an `Error`."""
-    options = {"variant": variant_of(folder / name, path), "output_loading_info": True, "torch_dtype": dtype}
+def load_component(cls: Any, folder: Path, where: str, dtype: torch.dtype) -> Any:
+    """One network, with every weight from the file: a missing key would leave random numbers and is an `Error`.
+
+    `where` names it in messages: `unet of my-model`.
+    """
+    options = {"variant": variant_of(folder, where), "output_loading_info": True, "torch_dtype": dtype}
     try:
         with _no_progress_bars():
-            model, info = cls.from_pretrained(folder / name, local_files_only=True, **options)
+            model, info = cls.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError) as error:
-        raise Error(f"The {name} of {path} could not be read: {' '.join(str(error).split())}") from error
+        raise Error(f"The {where} could not be read: {' '.join(str(error).split())}") from error
     missing, unexpected = info["missing_keys"], [k for k in info["unexpected_keys"] if not k.endswith("position_ids")]
     for what, keys in (("lacks", missing), ("does not know", unexpected)):
         if keys:
             raise Error(
-                f"The {name} of {path} does not fit its config.json: it {what} {sorted(keys)[0]} "
+                f"The {where} does not fit its config.json: it {what} {sorted(keys)[0]} "
                 f"({len(keys)} such weights); the folder is incomplete or mixed up."
             )
     return model
@@ -120,12 +125,12 @@ def weights_files(component: Path, variant: str | None) -> list[Path]:
     return []
 
 
-def variant_of(component: Path, path: str) -> str | None:
-    """None where the plain weights exist, else "fp16" where those do."""
+def variant_of(component: Path, where: str) -> str | None:
+    """None where the plain weights exist, else "fp16" where those do. Raises `Error` for neither."""
     for variant in (None, "fp16"):
         if weights_files(component, variant):
             return variant
-    raise Error(f"{path} is not a complete diffusers model: {component} holds no weights (.safetensors).")
+    raise Error(f"{where} is not complete: {component} holds no weights (.safetensors).")
 
 
 @contextmanager

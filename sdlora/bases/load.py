@@ -1,6 +1,5 @@
 """`load_base`: a name, a folder, a file or a hub id becomes a `Base`."""
 
-import re
 from pathlib import Path
 
 import torch
@@ -8,13 +7,12 @@ import torch
 from sdlora.bases.base import Base
 from sdlora.bases.checkpoint_file import CHECKPOINT_SUFFIXES
 from sdlora.bases.folder import load_folder
-from sdlora.bases.hub import download
+from sdlora.bases.hub import HUB_ID, download
 from sdlora.bases.prediction import Prediction, checked, settle
 from sdlora.bases.single_file import load_single_file
+from sdlora.bases.vae import swap_vae
 from sdlora.errors import Error
 from sdlora.resources import MINI
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load_base(
@@ -24,19 +22,24 @@ def load_base(
     device: torch.device | str = "cpu",
     prediction_type: str | None = None,
     revision: str | None = None,
+    vae: str | Path | None = None,
 ) -> Base:
     """Load a frozen base: `mini`, a diffusers folder, a single `.safetensors`/`.ckpt` checkpoint, or a hub id.
 
     `dtype` is what the weights are cast to, however they are stored; `prediction_type` overrides what is found out;
-    `revision` is a hub id's branch, tag or commit. Raises `Error` when there is no such model or it is of another kind.
+    `revision` is a hub id's branch, tag or commit; `vae` is one to put in the place of the base's own, see `swap_vae`.
+    Raises `Error` when there is no such model or it is of another kind.
     """
     asked = None if prediction_type is None else Prediction(checked(prediction_type), "as asked for")
     name, location = str(path), locate(path, revision)
     if location.is_file():
-        return load_single_file(location, name, dtype, device, asked)
-    base = load_folder(location, name, dtype).to(device)
-    if asked:
-        settle(base, asked)
+        base = load_single_file(location, name, dtype, device, asked)
+    else:
+        base = load_folder(location, name, dtype).to(device)
+        if asked:
+            settle(base, asked)
+    if vae is not None:
+        swap_vae(base, vae)
     return base
 
 
@@ -50,7 +53,7 @@ def locate(path: str | Path, revision: str | None = None) -> Path:
             raise Error(f"{name} is not a checkpoint that sdlora reads: its name should end in {endings}.")
         return location
     if not location.is_dir():
-        if location.suffix.lower() in CHECKPOINT_SUFFIXES or not _HUB_ID.fullmatch(name):
+        if location.suffix.lower() in CHECKPOINT_SUFFIXES or not HUB_ID.fullmatch(name):
             raise Error(
                 f"There is no model at {name}; give mini, a diffusers folder, a .safetensors or .ckpt file, "
                 "or a hub id such as stable-diffusion-v1-5/stable-diffusion-v1-5."

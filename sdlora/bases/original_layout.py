@@ -56,10 +56,15 @@ def unet_config(family: Family, shipped: Mapping[str, Any], weights: Mapping[str
 
 
 def vae_config(shipped: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The family's VAE config with this checkpoint's widths (`weights`: without the prefix)."""
+    """The family's VAE config with these weights' widths (`weights`: without the prefix)."""
     levels = range(len(shipped["block_out_channels"]))
     widths = [weights[f"encoder.down.{level}.block.0.conv2.weight"].shape[0] for level in levels]
-    return {**shipped, "block_out_channels": widths, "layers_per_block": count_layers(weights, "encoder.down.0.block.")}
+    return {
+        **shipped,
+        "block_out_channels": widths,
+        "layers_per_block": count_layers(weights, "encoder.down.0.block."),
+        "mid_block_add_attention": "encoder.mid.attn_1.q.weight" in weights,
+    }
 
 
 def text_config(shipped: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:

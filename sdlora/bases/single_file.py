@@ -11,8 +11,9 @@ from sdlora.bases.base import Base, Family, vae_dtype
 from sdlora.bases.checkpoint_file import read_checkpoint
 from sdlora.bases.family import family_of_checkpoint
 from sdlora.bases.geometry import family_config, geometry_of, shipped_tokenizers
-from sdlora.bases.networks import build_text_encoder, build_unet, build_vae, empty, fill
+from sdlora.bases.networks import build_text_encoder, build_unet, empty, fill
 from sdlora.bases.prediction import Prediction, probe, settle, stated_in_file
+from sdlora.bases.vae import vae_from_original
 from sdlora.errors import Error
 
 SD2_V_SAMPLE_SIZE = 96  # SD 2.x's v-prediction models draw at 768 px, the epsilon ones at 512
@@ -68,13 +69,7 @@ def _vae(shipped: dict[str, Any], weights: layout.Weights, dtype: torch.dtype, p
     own = layout.part(weights, layout.VAE)
     if not own:
         raise Error(f"{path} holds no VAE; use the full checkpoint of this model.")
-    try:
-        config = layout.vae_config(shipped, own)
-    except KeyError as error:
-        raise Error(f"The VAE of {path} is incomplete: {error} is missing.") from error
-    network = empty(build_vae, config)
-    fill(network, layout.vae_weights(config, own), dtype, f"VAE of {path}")
-    return network
+    return vae_from_original(shipped, own, dtype, f"VAE of {path}")
 
 
 def _text_encoders(
