@@ -6,7 +6,11 @@ from typing import Any
 
 import click
 
-from . import cli_files, cli_sharing
+<<<<<<< sdlora/cli.py
+from . import cli_files, cli_grid, cli_sharing
+=======
+from . import cli_drawing, cli_files, cli_sharing
+>>>>>>> /tmp/lead/_new
 from .cli_shared import AS_JSON, BASE, DEVICE, PREDICTION, WORKSPACE, Group, print_json, speak_softly
 from .errors import Error, printable
 from .version import VERSION
@@ -56,54 +60,6 @@ def train(config: str | None, resume: str | None, as_json: bool, **settings: Any
         print_json(vars(run))
     elif run.state == "finished":
         click.echo(run.adapter_path)
-
-
-@cli.command()
-@click.argument("prompt")
-@click.option("--adapter", "adapters", multiple=True, metavar="FILE_OR_NAME[:WEIGHT]", help="May be given repeatedly.")
-@BASE
-@click.option("--negative", default="", help="What should not be in the picture.")
-@click.option("--seed", type=int, help="Same seed, same picture; unset: a random one.")
-@click.option("--steps", type=int, help="Sampling steps.")
-@click.option("--guidance", type=float, help="Guidance scale.")
-@click.option("--sampler", help="Euler a, DPM++ 2M Karras, DPM++ SDE, DDIM, UniPC, LCM, …; a wrong name lists all.")
-@click.option("--size", help="Side, or WIDTHxHEIGHT, in pixels.")
-@click.option("--count", type=int, default=1, show_default=True, help="Pictures; each has the next seed.")
-@click.option("--out", type=click.Path(path_type=Path), help="A file, or a folder; unset: outputs/ of the workspace.")
-@DEVICE
-@PREDICTION
-@WORKSPACE
-@AS_JSON
-def generate(prompt: str, adapters: tuple[str, ...], out: Path | None, as_json: bool, **settings: Any) -> None:
-    """Draw PROMPT with any number of adapters."""
-    speak_softly()
-    from .mixing.command import generate_files
-
-    paths, pictures = generate_files(prompt, adapters, out, **settings)
-    if as_json:
-        print_json([
-            {"path": path, "seed": picture.parameters.seed, "parameters": str(picture.parameters)}
-            for path, picture in zip(paths, pictures, strict=True)
-        ])
-    else:
-        click.echo("\n".join(str(path) for path in paths))
-
-
-@cli.command("png-info")
-@click.argument("file", type=click.Path(path_type=Path))
-@AS_JSON
-def png_info(file: Path, as_json: bool) -> None:
-    """Print what a PNG, JPEG or WebP says of how it was made, by sdlora, A1111 or others that write as these do."""
-    speak_softly()
-    from .mixing.png_info import read_parameters
-
-    found = read_parameters(file)
-    if as_json:
-        print_json(found.as_dict())
-    else:
-        click.echo(found.text)
-        for key, value in found.details.items():
-            click.echo(f"{key}: {value}")
 
 
 @cli.command()
@@ -179,7 +135,11 @@ def ui(workspace: str, **settings: Any) -> None:
     launch(Path(workspace), **settings)
 
 
-for _command in (*cli_files.COMMANDS, *cli_sharing.COMMANDS):
+<<<<<<< sdlora/cli.py
+for _command in (*cli_files.COMMANDS, *cli_grid.COMMANDS, *cli_sharing.COMMANDS):
+=======
+for _command in (*cli_drawing.COMMANDS, *cli_files.COMMANDS, *cli_sharing.COMMANDS):
+>>>>>>> /tmp/lead/_new
     cli.add_command(_command)
 
 

@@ -19,6 +19,14 @@ def names(library: Path | None) -> list[str]:
     return sorted(file.stem for file in library.glob(f"*{SUFFIX}")) if library and library.is_dir() else []
 
 
+def named(name: str, library: Path | None) -> Path:
+    """The file of a library name, which is never followed as a path. Raises `Error` naming near names."""
+    known = names(library)
+    if library and name in known:
+        return library / f"{name}{SUFFIX}"
+    raise _unknown(name, known, library)
+
+
 def find(name_or_path: str, library: Path | None) -> Path:
     """The file of a library name, or a path to a file or to PEFT's folder.
 
@@ -29,11 +37,7 @@ def find(name_or_path: str, library: Path | None) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_file() or (name_or_path and path.is_dir()):
         return path
-    known = names(library)
-    near = get_close_matches(name_or_path, known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known) or 'none'}."
-    where = f"in {library}" if library else "and no library folder was given"
-    raise Error(f"There is no adapter {name_or_path!r} {where}: {hint}")
+    raise _unknown(name_or_path, names(library), library)
 
 
 def parse_weight(text: str) -> tuple[str, float]:
@@ -56,3 +60,10 @@ def _load(path: Path, _modified: int, _size: int) -> "Adapter":
     from .formats import load_adapter
 
     return load_adapter(path)
+
+
+def _unknown(name: str, known: list[str], library: Path | None) -> Error:
+    near = get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known) or 'none'}."
+    where = f"in {library}" if library else "and no library folder was given"
+    return Error(f"There is no adapter {name!r} {where}: {hint}")

@@ -14,6 +14,7 @@ from ..bases import Base
 from ..errors import Error
 from .learned_tokens import LearnedTokens
 from .mix import Weights
+from .timeline import ALWAYS
 
 MIX_KEY = "sdlora.mix"  # JSON: what the adapter was made of
 
@@ -28,11 +29,14 @@ def one_adapter(
 ) -> tuple[Adapter, ErrorReport]:
     """What the mix adds to the base, at weight 1, with all weights and block factors in it; and its error.
 
-    Exact without `rank`, see `algebra.merge`. Raises `Error` for a mix that changes nothing.
+    Exact without `rank`, see `algebra.merge`. Raises `Error` for a mix that changes nothing, or not always.
     """
     active = [(adapter, weights) for adapter, weights in mix if weights.active]
     if not active:
         raise Error("there is nothing to export: the mix has no adapter with a weight other than 0")
+    for adapter, weights in active:
+        if weights.span != ALWAYS:
+            raise Error(f"one adapter can't do what this mix does: {adapter.name!r} acts for part of the time only")
     parts = [part for adapter, weights in active for part in _by_weight(adapter, weights)]
     if parts:
         merged, report = merge([part for part, _ in parts], [weight for _, weight in parts], rank=rank, base=pristine)

@@ -10,20 +10,23 @@ from typing import Any
 from ..bases import Family
 from ..errors import Error
 from .blocks import block_factors
+from .timeline import ALWAYS, SPAN_KEYS, Span, read_span
 
-# A number for all of the adapter, or `unet`, `text`, `blocks` and `enabled`, each of them as in `Weights`.
+# A number for all of the adapter, or a table of these, each as in `Weights` and `Span`.
 Given = float | Mapping[str, Any]
-KEYS = ("unet", "text", "blocks", "enabled")
+KEYS = ("unet", "text", "blocks", "enabled", *SPAN_KEYS)
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of one adapter. `blocks` are factors on top of them by module-path prefix, the longest of which wins."""
+    """Weights of one adapter. `blocks` are factors on top of them by module-path prefix, the longest of which wins;
+    `span` is when the UNet's is in force (the text encoder's always is: a prompt is encoded once)."""
 
     unet: float = 1.0
     text: float = 1.0
     blocks: Mapping[str, float] = field(default_factory=dict)
     enabled: bool = True
+    span: Span = ALWAYS
 
     @property
     def active(self) -> bool:
@@ -33,7 +36,12 @@ class Weights:
     @property
     def plain(self) -> bool:
         """Whether one number says everything."""
-        return self.enabled and self.unet == self.text and not self.blocks
+        return self.enabled and self.unet == self.text and not self.blocks and self.span == ALWAYS
+
+    @property
+    def loudness(self) -> float:
+        """One number for both components."""
+        return max(abs(self.unet), abs(self.text))
 
     def at(self, path: str) -> float:
         """The weight of the module `path` (`unet.mid_block…`, `text_encoder.text_model…`)."""
@@ -45,12 +53,17 @@ class Weights:
         """The same, louder or fainter."""
         return replace(self, unet=self.unet * factor, text=self.text * factor)
 
+    def during(self, step: int, steps: int) -> "Weights":
+        """The same as they are in a step, see `Span.factor`."""
+        return replace(self, unet=self.unet * self.span.factor(step, steps), span=ALWAYS)
+
     def given(self) -> float | dict[str, Any]:
         """What `parse` makes this of: one number where that is enough."""
         if self.plain:
             return self.unet
-        more = {"blocks": dict(self.blocks)} if self.blocks else {}
-        return {"unet": self.unet, "text": self.text} | ({} if self.enabled else {"enabled": False}) | more
+        more: dict[str, Any] = {"blocks": dict(self.blocks)} if self.blocks else {}
+        more |= {} if self.enabled else {"enabled": False}
+        return {"unet": self.unet, "text": self.text} | more | self.span.given()
 
     def _factor(self, path: str) -> float:
         while path:
@@ -64,7 +77,7 @@ def parse(name: str, given: Given, paths: Iterable[str], family: Family) -> Weig
     """The weights that a mix gives the adapter `name`, for a base of `family` with the modules `paths`.
 
     `blocks` are `{prefix: factor}`, a list of A1111's block weights or the name of a preset. Raises `Error` for a key
-    that there is not, a number that is none or not finite, and a prefix that begins no module.
+    that there is not, a number that is none or not finite, a time that is none, and a prefix that begins no module.
     """
     if not isinstance(given, Mapping):
         weight = _finite(f"the weight of {name!r}", given)
@@ -78,7 +91,11 @@ def parse(name: str, given: Given, paths: Iterable[str], family: Family) -> Weig
     if not isinstance(enabled, bool):
         raise Error(f"enabled of {name!r} is {enabled!r}: give true or false")
     unet, text = (_finite(f"the {key} weight of {name!r}", given.get(key, 1.0)) for key in ("unet", "text"))
-    return Weights(unet, text, _blocks(name, given.get("blocks", {}), paths, family), enabled)
+    try:
+        span = read_span({key: given[key] for key in SPAN_KEYS if key in given})
+    except Error as problem:
+        raise Error(f"the time of {name!r}: {problem}") from None
+    return Weights(unet, text, _blocks(name, given.get("blocks", {}), paths, family), enabled, span)
 
 
 def _blocks(name: str, given: Any, paths: Iterable[str], family: Family) -> dict[str, float]:

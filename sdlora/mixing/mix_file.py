@@ -1,4 +1,6 @@
-"""A mix as a small TOML file: a table `adapters` with the weights of each, and `equalise` where that is on.
+"""A mix as a small TOML file: a table `adapters` with the weights of each, `mode` and `equalise` where not the usual.
+
+mode = "switch"
 
 [adapters]
 ink = 0.8
@@ -7,12 +9,13 @@ ink = 0.8
 unet = 0.6
 text = 0.3
 blocks = {"unet.up_blocks.1" = 0.5}
+start = 0.2
 """
 
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tomlkit
 
@@ -20,19 +23,31 @@ from ..adapters import library as adapter_library
 from ..errors import Error
 from ..files import write_text
 from .mix import Given, Weights
+from .modes import MODES, Mode
 
-KEYS = ("adapters", "equalise")
+KEYS = ("adapters", "mode", "equalise")
 
 
-def write_mix(path: Path, mix: Mapping[str, Weights], *, equalise: bool, library: Path | None) -> None:
+class MixFile(NamedTuple):
+    """What such a file holds, as `Mixer.set` takes it."""
+
+    adapters: dict[str, Given]
+    mode: Mode
+    equalise: bool
+
+
+def write_mix(
+    path: Path, mix: Mapping[str, Weights], library: Path | None, *, mode: Mode = "blend", equalise: bool = False
+) -> None:
     """Write the mix atomically. Files beside or below it are named relative to it, so that the folder may move."""
     adapters = {_portable(key, path.absolute().parent, library): weights.given() for key, weights in mix.items()}
-    content: dict[str, Any] = ({"equalise": True} if equalise else {}) | {"adapters": adapters}
+    content: dict[str, Any] = {"mode": mode} if mode != "blend" else {}
+    content |= ({"equalise": True} if equalise else {}) | {"adapters": adapters}
     write_text(path, tomlkit.dumps(content))
 
 
-def read_mix(path: Path, library: Path | None) -> tuple[dict[str, Given], bool]:
-    """The mix, as `Mixer.set` takes it, and whether to equalise. Raises `Error` naming the file."""
+def read_mix(path: Path, library: Path | None) -> MixFile:
+    """Read such a file. Raises `Error` naming it."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -41,7 +56,7 @@ def read_mix(path: Path, library: Path | None) -> tuple[dict[str, Given], bool]:
         raise Error(f"{path} is not valid TOML: {problem}") from None
     unknown = [key for key in content if key not in KEYS]
     if unknown:
-        raise Error(f"{path} has the key {unknown[0]!r}, which there is not in a mix: it has {' and '.join(KEYS)}")
+        raise Error(f"{path} has the key {unknown[0]!r}, which there is not in a mix: it has {', '.join(KEYS)}")
     adapters, equalise = content.get("adapters", {}), content.get("equalise", False)
     if not isinstance(adapters, dict):
         raise Error(
@@ -49,7 +64,11 @@ def read_mix(path: Path, library: Path | None) -> tuple[dict[str, Given], bool]:
         )
     if not isinstance(equalise, bool):
         raise Error(f"{path}: equalise is {equalise!r}: give true or false")
-    return {_found(key, path.absolute().parent, library): given for key, given in adapters.items()}, equalise
+    mode = content.get("mode", "blend")
+    if mode not in MODES:
+        raise Error(f"{path}: there is no mode {mode!r}: give {', '.join(MODES)}")
+    found = {_found(key, path.absolute().parent, library): given for key, given in adapters.items()}
+    return MixFile(found, mode, equalise)
 
 
 def _portable(key: str, folder: Path, library: Path | None) -> str:

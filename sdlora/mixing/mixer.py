@@ -9,20 +9,20 @@ from ..adapters import Adapter, save_adapter
 from ..adapters import library as adapter_library
 from ..adapters.algebra import ErrorReport
 from ..bases import Base
-from ..bases.checkpoint_file import CHECKPOINT_SUFFIXES
 from ..errors import Error
-from ..sampling.defaults import defaults_for
-from ..sampling.denoise import OnStep, Recipe, draw, prompt_context
-from ..version import VERSION
+from ..sampling.denoise import OnStep, draw
+from ..sampling.recipe import SecondPass
+from .drawing import MixAtWork
 from .equalise import equalising_factor
 from .export import one_adapter
-from .generated import GeneratedImage, MixedAdapter, Parameters
-from .learned_tokens import LearnedTokens, learned_tokens
+from .generated import GeneratedImage, parameters_of
+from .in_force import Lookup, MixInForce
 from .merged_weights import MergedWeights
-from .mix import Given, Weights, parse
+from .mix import Given, Weights
 from .mix_file import read_mix, write_mix
-
-Size = int | tuple[int, int]
+from .modes import Mode
+from .recipes import Picture, Size, recipes
+from .tags import read_tags
 
 
 class Mixer:
@@ -35,33 +35,37 @@ class Mixer:
     def __init__(self, base: Base, library: str | Path | None = None) -> None:
         self.base = base
         self.library = Path(library) if library else None
-        self._given: dict[str, Weights] = {}  # as the user named and weighed them
-        self._equalise = False
-        self._mix: list[tuple[Adapter, Weights]] = []
-        self._tokens = LearnedTokens()
         self._weights = MergedWeights.of(base)
         self._factors: dict[tuple[str, Any], float] = {}
+        self._lookup = Lookup(base, self._weights.paths, self._factor)
+        self._now = MixInForce()
 
-    def set(self, mix: Mapping[str, Given], *, library: str | Path | None = None, equalise: bool = False) -> None:
+    def set(
+        self,
+        mix: Mapping[str, Given],
+        mode: Mode = "blend",
+        *,
+        library: str | Path | None = None,
+        equalise: bool = False,
+    ) -> None:
         """Apply exactly this mix at once, `{library name or file path: weight}`; any finite weight, negative too.
 
         Instead of a number, `{"unet": 0.6, "text": 0.3, "blocks": {"unet.up_blocks.1": 0.5}, "enabled": True}`: what is
         left out is 1; a block's factor goes on top, the longest prefix wins; `blocks` may also be a list of A1111's
-        block weights or a preset's name. With `equalise`, weights are in units of strength, see `equalise.py`.
+        block weights or a preset's name. `start` and `stop` (fractions of the steps) say when the UNet's weight is in
+        force, `ramp_in` and `ramp_out` over which share of the steps it rises and falls. With `equalise`, weights are
+        in units of strength, see `equalise.py`.
+
+        `mode` is how adapters act while a picture is drawn: `blend`, all at once; `switch`, in turns, the weights being
+        each one's share of the steps; `composite`, the mean of each one's own prediction by weight, which asks the UNet
+        once for each (`passes`). Between drawings the base holds the blend, at its full weights.
+
         Raises `Error`, leaving the base as it was, for an unknown name, another family or geometry, learned tokens that
         do not fit, or a weight that is no finite number.
         """
-        folder = Path(library) if library else self.library
-        if not isinstance(mix, Mapping):
-            raise Error(f"a mix is {{name: weight}}, such as {{'ink': 0.8}}; this is {mix!r}")
-        given = {str(k): parse(str(k), value, self._weights.paths, self.base.family) for k, value in mix.items()}
-        chosen = [(self._load(key, folder), weights) for key, weights in given.items()]
-        if equalise:
-            chosen = [(adapter, weights.times(self._factor(adapter))) for adapter, weights in chosen]
-        tokens = learned_tokens(self.base, [adapter for adapter, weights in chosen if weights.active])
-        self._weights.set(chosen)
-        self._given = {str(adapter_library.find(key, folder)) if library else key: w for key, w in given.items()}
-        self._mix, self._tokens, self._equalise = chosen, tokens, equalise
+        now = self._lookup.mix(mix, Path(library) if library else self.library, mode, equalise=equalise)
+        self._weights.set(now.mix)
+        self._now = now
 
     def clear(self) -> None:
         """Bring back the base's own bits."""
@@ -69,13 +73,16 @@ class Mixer:
 
     def save(self, path: str | Path) -> None:
         """Write the mix as a small TOML file, see `mix_file`."""
-        write_mix(Path(path), self._given, equalise=self._equalise, library=self.library)
+        given = {entry.key: entry.weights for entry in self._now.entries}
+        if self._now.library != self.library:  # names of another folder would not be found
+            given = {str(adapter_library.find(key, self._now.library)): weights for key, weights in given.items()}
+        write_mix(Path(path), given, self.library, mode=self._now.mode, equalise=self._now.equalise)
 
     def load(self, path: str | Path) -> None:
         """Set the mix of a file that `save` wrote. Raises `Error`, naming the file, as `set` does."""
-        mix, equalise = read_mix(Path(path), self.library)
+        found = read_mix(Path(path), self.library)
         try:
-            self.set(mix, equalise=equalise)
+            self.set(found.adapters, found.mode, equalise=found.equalise)
         except Error as problem:
             raise Error(f"{path}: {problem}") from None
 
@@ -83,22 +90,35 @@ class Mixer:
         """Write the mix as one adapter file that does at weight 1 what the mix does; returns how exact it is.
 
         Exact but for the rounding of the file's `dtype` (`fp16`, `bf16`, `fp32`); `rank` makes it smaller. The metadata
-        says what it was made of. Raises `Error` for a mix that changes nothing.
+        says what it was made of. Raises `Error` for a mix that changes nothing, and for one that no single adapter can
+        do: in another mode than `blend`, or with adapters that act for part of the time.
         """
-        path = Path(path)
-        adapter, report = one_adapter(path.stem, self.base, self._mix, self._tokens, self._weights.pristine, rank)
+        path, now = Path(path), self._now
+        if now.mode != "blend":
+            raise Error(f"one adapter can't do what this mix does, for its mode is {now.mode}: set it to blend")
+        adapter, report = one_adapter(path.stem, self.base, now.mix, now.tokens, self._weights.pristine, rank)
         save_adapter(adapter, path, dtype=dtype)
         return report
 
     @property
     def adapters(self) -> list[tuple[Adapter, Weights]]:
         """The mix as it stands: adapters with the weights that they have, equalised where asked for."""
-        return list(self._mix)
+        return list(self._now.mix)
+
+    @property
+    def mode(self) -> Mode:
+        """How its adapters act together."""
+        return self._now.mode
+
+    @property
+    def passes(self) -> int:
+        """How often the UNet is asked in a step: once, but in `composite` for each adapter."""
+        return max(1, len(self._now.active)) if self.mode == "composite" else 1
 
     @property
     def tokens(self) -> dict[str, tuple[str, ...]]:
         """What a prompt may call the learned tokens of this mix, and the adapters that each is from."""
-        return dict(self._tokens.owners)
+        return dict(self._now.tokens.owners)
 
     def generate(
         self,
@@ -111,69 +131,53 @@ class Mixer:
         sampler: str | None = None,
         size: Size | None = None,
         count: int = 1,
+        clip_skip: int = 1,
+        image: Picture | None = None,
+        strength: float | None = None,
+        second_pass: SecondPass | None = None,
         on_step: OnStep | None = None,
     ) -> list[GeneratedImage]:
-        """Draw `count` pictures; picture *i* is the single picture of seed + i. A missing seed is drawn at random.
+        """Draw `count` pictures, one after the other; picture *i* is the single picture of seed + i, bit for bit.
 
-        `size` is a side or (width, height) in pixels. `on_step` is called after each step and may raise
-        `sampling.denoise.Cancelled`. Raises `Error` for settings that can't work.
+        A missing seed is drawn at random. `size` is a side or (width, height) in pixels. `image` is a picture to draw
+        over, cut to the size, and `strength` (0.6 where unset) how much of it is drawn anew. `on_step` is called after
+        each step and may raise `sampling.denoise.Cancelled`.
+
+        The prompts are in A1111's language. Tags in the prompt (`<lora:ink:0.8>`) name adapters of the library or of
+        the mix, act for this call alone and override the weight in the mix. Raises `Error` for settings that can't
+        work.
         """
-        if count < 1:
-            raise Error(f"count is {count}: give at least 1")
-        first = secrets.randbelow(2**32) if seed is None else seed
-        usual = defaults_for(self.base)
-        recipes = [
-            Recipe(
-                prompt,
-                negative,
-                first + i,
-                usual.steps if steps is None else steps,
-                usual.guidance if guidance is None else guidance,
-                sampler or usual.sampler,
-                _pair(usual.side if size is None else size),
-            )
-            for i in range(count)
-        ]
-        for recipe in recipes:
-            recipe.check(self.base)
-        self._weights.set(self._mix)  # nothing to do, unless another mixer of this base or an interruption came between
-        context = prompt_context(self.base, recipes[0], self._tokens.first, self._tokens.second)
-        return [
-            GeneratedImage(draw(self.base, recipe, on_step, context), self._parameters(recipe)) for recipe in recipes
-        ]
-
-    def _load(self, key: str, folder: Path | None) -> Adapter:
-        adapter = adapter_library.load(adapter_library.find(key, folder))
-        if adapter.family not in (None, self.base.family):
-            raise Error(
-                f"adapter {adapter.name!r} is for {adapter.family}, the base {self.base.path} is {self.base.family}"
-            )
-        return adapter
+        tagged = read_tags(prompt)
+        wanted = recipes(
+            self.base,
+            tagged.text.strip() if tagged.tags or tagged.others else prompt,
+            negative,
+            secrets.randbelow(2**32) if seed is None else seed,
+            count,
+            steps=steps,
+            guidance=guidance,
+            sampler=sampler,
+            size=size,
+            clip_skip=clip_skip,
+            image=image,
+            strength=strength,
+            second_pass=second_pass,
+        )
+        now = self._lookup.with_tags(self._now, tagged.tags, self.library)
+        at_work = MixAtWork(self.base, self._weights, now.mix, now.mode, now.tokens)
+        try:
+            return [
+                GeneratedImage(
+                    draw(self.base, recipe, on_step, at_work),
+                    parameters_of(self.base, recipe, now.active, now.mode),
+                )
+                for recipe in wanted
+            ]
+        finally:
+            self._weights.set(self._now.mix)
 
     def _factor(self, adapter: Adapter) -> float:
         key = adapter.content_hash, self.base.dtype
         if key not in self._factors:
             self._factors[key] = equalising_factor(adapter, self._weights.pristine)
         return self._factors[key]
-
-    def _parameters(self, recipe: Recipe) -> Parameters:
-        active = [(adapter, weights) for adapter, weights in self._mix if weights.active]
-        mixed = tuple(
-            MixedAdapter(adapter.name, weights.unet, adapter.metadata.get("sshs_model_hash", "")[:12])
-            for adapter, weights in active
-        )
-        plain = all(weights.plain for _, weights in active)
-        details = {} if plain else {"mix": {adapter.name: weights.given() for adapter, weights in active}}
-        model = _model_name(self.base.path)
-        return Parameters(recipe, model, self.base.short_hash, mixed, f"sdlora {VERSION}", details)
-
-
-def _model_name(path: str) -> str:
-    """The last part of a base's path or hub id, without a checkpoint file's ending: `v1-5`, but `my-model-1.5`."""
-    name = Path(path).name
-    ending = next((suffix for suffix in CHECKPOINT_SUFFIXES if name.lower().endswith(suffix)), "")
-    return name[: len(name) - len(ending)]
-
-
-def _pair(size: Size) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else size

@@ -3,29 +3,15 @@
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import Error
+from .timeline import Moment, read_moment
 
 _TAG = re.compile(r"<(\w+):([^>]+)>")  # as A1111 finds tags of every kind
 _KINDS = ("lora", "lyco")
 _POSITIONS = ("te", "unet")
 _KEYS = ("te", "unet", "lbw", "start", "stop")
-_STEP = re.compile(r"\d+")
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A point of a generation: the beginning of a step, the first of which is 1, or a fraction of the steps."""
-
-    value: float
-    is_step: bool
-
-    def after_steps(self, steps: int) -> float:
-        """How many of `steps` steps, from 0 to all, are done when it comes."""
-        return min(float(steps), max(0.0, self.value - 1) if self.is_step else self.value * steps)
-
-    def __str__(self) -> str:
-        return str(int(self.value)) if self.is_step else repr(self.value)
 
 
 @dataclass(frozen=True)
@@ -41,6 +27,11 @@ class Tag:
     blocks: str | None = None
     start: Moment | None = None
     stop: Moment | None = None
+
+    def given(self) -> dict[str, Any]:
+        """What `mix.parse` takes."""
+        more = {"blocks": self.blocks, "start": self.start and str(self.start), "stop": self.stop and str(self.stop)}
+        return {"unet": self.unet, "text": self.text} | {key: value for key, value in more.items() if value is not None}
 
     def __str__(self) -> str:
         """The shortest tag that says the same."""
@@ -119,11 +110,7 @@ def _weight(written: str, text: str) -> float:
 
 
 def _moment(written: str, text: str | None) -> Moment | None:
-    if text is None:
-        return None
-    if _STEP.fullmatch(text):
-        return Moment(int(text), is_step=True)
-    value = _weight(written, text)
-    if not 0 <= value <= 1:
-        raise Error(f"the tag {written} has {text!r} for a time: give a step (10) or a fraction of the steps (0.5)")
-    return Moment(value, is_step=False)
+    try:
+        return None if text is None else read_moment(text)
+    except Error as problem:
+        raise Error(f"the tag {written}: {problem}") from None

@@ -55,19 +55,20 @@ def condition(
     *,
     steps: int,
     size: tuple[int, int],
+    first_pass: int | None = None,
     clip_skip: int = 1,
     tokens: Tokens | None = None,
     tokens_2: Tokens | None = None,
 ) -> Conditioning:
     """Encode a prompt and, unless it is None, a negative prompt, both in A1111's language without tags.
 
-    `size` is (width, height) in pixels; `tokens` are learned tokens {name: vectors (n, width)} of the first text
-    encoder, `tokens_2` those of SDXL's second. Texts of fewer chunks are filled up with those of an empty prompt.
-    Raises `Error` for learned tokens that do not fit the encoders.
+    `size` is (width, height) in pixels; `first_pass` is that of `stages_of`; `tokens` are learned tokens {name: vectors
+    (n, width)} of the first text encoder, `tokens_2` those of SDXL's second. Texts of fewer chunks are filled up
+    with those of an empty prompt. Raises `Error` for learned tokens that do not fit the encoders.
     """
     learned = [tokens or {}, tokens_2 or {}][: len(base.text_encoders)]
     _check_tokens(base, learned)
-    stages = [stages_of(text, steps) for text in (negative, prompt) if text is not None]
+    stages = [stages_of(text, steps, first_pass) for text in (negative, prompt) if text is not None]
     # each text once, though alternation comes back to it at every other step
     texts = [list(dict.fromkeys(stage.text for stage in of_one)) for of_one in stages]
     encoded = iter(_encode(base, [text for of_one in texts for text in of_one], learned, clip_skip))

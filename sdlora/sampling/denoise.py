@@ -1,8 +1,8 @@
 """The way from noise to a picture."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 from ..bases import Base
 from ..errors import Error
 from .conditioning import Conditioning, Tokens, condition
+from .recipe import Recipe
 from .samplers import find_sampler, make_scheduler, takes_generator
-from .text_encoding import most_clip_skip
 
 
 class Cancelled(Exception):
@@ -30,44 +30,10 @@ class Step:
 
 
 OnStep = Callable[[Step], None]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that a picture follows from, the base and its mix apart.
-
-    The prompts are in A1111's language, without tags. `size` is (width, height) in pixels. `clip_skip` is counted as
-    A1111 does: 1 reads the text encoder's last layer that the family reads at all, 2 the one before the last.
-    """
-
-    prompt: str
-    negative: str
-    seed: int
-    steps: int
-    guidance: float
-    sampler: str
-    size: tuple[int, int]
-    clip_skip: int = 1
-
-    @property
-    def guided(self) -> bool:
-        """Whether the negative prompt's prediction is asked for, too."""
-        return self.guidance > 1
-
-    def check(self, base: Base) -> None:
-        """Raises `Error` for a setting that can't work, before any time is spent."""
-        factor = base.vae_factor
-        if any(side < factor or side % factor for side in self.size):
-            raise Error(f"size {self.size[0]}x{self.size[1]}: both sides must be multiples of {factor} pixels")
-        most = find_sampler(self.sampler).most_steps(base)
-        if not 1 <= self.steps <= most:
-            raise Error(f"steps is {self.steps}: give 1 to {most}")
-        if not math.isfinite(self.guidance):
-            raise Error(f"guidance is {self.guidance}: give a finite number")
-        if not 0 <= self.seed < 2**64:
-            raise Error(f"seed is {self.seed}: give a whole number from 0 to 2^64 - 1")
-        if not 1 <= self.clip_skip <= most_clip_skip(base):
-            raise Error(f"clip skip is {self.clip_skip}: give 1 (none) to {most_clip_skip(base)}")
+# What the UNet is asked at evaluation `index` of `total`: contexts, with the share that each one's prediction has. The
+# weights may be changed between one and the next.
+Asked = Callable[[int, int], Iterable[tuple[float, Conditioning]]]
+Prepare = Callable[[Recipe], Asked]
 
 
 def starting_noise(base: Base, recipe: Recipe) -> tuple[Tensor, torch.Generator]:
@@ -85,12 +51,12 @@ def prompt_context(
     base: Base, recipe: Recipe, tokens: Tokens | None = None, tokens_2: Tokens | None = None
 ) -> Conditioning:
     """What the UNet reads of a recipe; the learned tokens are those of `condition`."""
-    negative = recipe.negative if recipe.guided else None
     return condition(
         base,
         recipe.prompt,
-        negative,
-        steps=recipe.steps,
+        recipe.negative if recipe.guided else None,
+        steps=recipe.steps_done,
+        first_pass=recipe.first_pass,
         size=recipe.size,
         clip_skip=recipe.clip_skip,
         tokens=tokens,
@@ -98,29 +64,37 @@ def prompt_context(
     )
 
 
-@torch.no_grad()
-def denoise(base: Base, recipe: Recipe, on_step: OnStep | None = None, context: Conditioning | None = None) -> Tensor:
-    """Latents of one picture. Classifier-free guidance (Ho & Salimans, 2022, arXiv:2207.12598) above 1.
+def always(context: Conditioning) -> Asked:
+    """One context, whole, at each step."""
+    return lambda _index, _total: [(1.0, context)]
 
-    `context` is the recipe's `prompt_context`, where it was encoded before or has learned tokens in it.
+
+@torch.no_grad()
+def denoise(base: Base, recipe: Recipe, on_step: OnStep | None = None, asked: Asked | None = None) -> Tensor:
+    """Latents of one picture, of the recipe's first pass.
+
+    `asked` is what the UNet is asked at each step; unset: the recipe's `prompt_context`.
     """
-    scheduler = make_scheduler(base, recipe.sampler)
-    scheduler.set_timesteps(recipe.steps * find_sampler(recipe.sampler).evaluations, device=base.device)
+    asked = asked or always(prompt_context(base, recipe))
+    scheduler, timesteps, begin = _schedule(base, recipe)
     noise, generator = starting_noise(base, recipe)
-    latents = noise.to(base.device) * scheduler.init_noise_sigma
-    context = prompt_context(base, recipe) if context is None else context
+    noise = noise.to(base.device)
+    if recipe.image is None:
+        latents = noise * scheduler.init_noise_sigma
+    else:
+        latents = scheduler.add_noise(encode_picture(base, recipe.image, recipe.size), noise, timesteps[:1])
+    if begin and hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(begin)
     options = {"generator": generator} if takes_generator(scheduler) else {}
-    total = len(scheduler.timesteps)
-    for index, t in enumerate(scheduler.timesteps):
-        states, added = context.at(index, total)
-        entry = scheduler.scale_model_input(latents, t).expand(len(states), -1, -1, -1)
-        guess = base.unet(entry.to(base.dtype), t, states, added_cond_kwargs=added).sample.float()
-        if recipe.guided:
-            without, with_prompt = guess.chunk(2)
-            guess = without + recipe.guidance * (with_prompt - without)
-        latents = scheduler.step(guess, t, latents, **options).prev_sample
+    for index, t in enumerate(timesteps):
+        entry = scheduler.scale_model_input(latents, t).to(base.dtype)
+        guesses = [
+            (share, _guess(base, entry, t, context.at(index, len(timesteps)), recipe.guidance))
+            for share, context in asked(index, len(timesteps))
+        ]
+        latents = scheduler.step(_mean(guesses), t, latents, **options).prev_sample
         if on_step:
-            on_step(Step(index + 1, total, latents))
+            on_step(Step(index + 1, len(timesteps), latents))
     return latents
 
 
@@ -135,7 +109,60 @@ def decode(base: Base, latents: Tensor) -> Image.Image:
     return Image.fromarray(array.astype(np.uint8))
 
 
-def draw(base: Base, recipe: Recipe, on_step: OnStep | None = None, context: Conditioning | None = None) -> Image.Image:
-    """One picture of a recipe, on the base as it stands; see `denoise`."""
+@torch.no_grad()
+def encode_picture(base: Base, picture: Image.Image, size: tuple[int, int]) -> Tensor:
+    """A picture, stretched to `size` (width, height) -> scaled latents (1, channels, h, w) in fp32: the mean of what
+    the VAE takes it for, so that nothing but the seed is random."""
+    fitted = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    pixels = torch.from_numpy(np.array(fitted)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    mean: Tensor = base.vae.encode(pixels.to(base.vae.device, base.vae.dtype)).latent_dist.mode()
+    return (mean.float() * base.vae.config["scaling_factor"]).to(base.device)
+
+
+def draw(base: Base, recipe: Recipe, on_step: OnStep | None = None, prepare: Prepare | None = None) -> Image.Image:
+    """One picture of a recipe, on the base as it stands.
+
+    `prepare` gives what the UNet is asked in a pass, see `denoise`. A second pass is drawn over the first one's
+    picture, enlarged, from noise of the same seed.
+    """
     recipe.check(base)
-    return decode(base, denoise(base, recipe, on_step, context))
+    second = recipe.second_pass
+    steps = len(_schedule(base, recipe)[1])
+    enlarged = recipe.over(Image.new("RGB", (1, 1)), second, base.vae_factor) if second else None
+    total = steps + (len(_schedule(base, enlarged)[1]) if enlarged else 0)
+
+    def one_pass(recipe: Recipe, done: int) -> Image.Image:
+        tell = on_step and (lambda step: on_step(Step(done + step.index, total, step.latents)))
+        return decode(base, denoise(base, recipe, tell, prepare and prepare(recipe)))
+
+    picture = one_pass(recipe, 0)
+    return one_pass(recipe.over(picture, second, base.vae_factor), steps) if second else picture
+
+
+def _schedule(base: Base, recipe: Recipe) -> tuple[Any, Tensor, int]:
+    """A fresh scheduler, the timesteps of the evaluations that are done, and how many before them are left out."""
+    sampler, scheduler = find_sampler(recipe.sampler), make_scheduler(base, recipe.sampler)
+    scheduler.set_timesteps(recipe.steps * sampler.evaluations, device=base.device)
+    begin = (recipe.steps - recipe.steps_done) * sampler.evaluations * scheduler.order
+    return scheduler, scheduler.timesteps[begin:], begin
+
+
+def _guess(
+    base: Base, entry: Tensor, t: Tensor, context: tuple[Tensor, dict[str, Tensor] | None], guidance: float
+) -> Tensor:
+    """The UNet's prediction in fp32; of several contexts by classifier-free guidance (Ho & Salimans, 2022,
+    arXiv:2207.12598)."""
+    states, added = context
+    guess = base.unet(entry.expand(len(states), -1, -1, -1), t, states, added_cond_kwargs=added).sample.float()
+    if len(states) == 1:
+        return guess
+    without, with_prompt = guess.chunk(2)
+    return without + guidance * (with_prompt - without)
+
+
+def _mean(guesses: list[tuple[float, Tensor]]) -> Tensor:
+    (share, first), *others = guesses
+    total = first if share == 1 else share * first
+    for share, guess in others:
+        total = total + share * guess
+    return total

@@ -7,7 +7,8 @@ from ..bases import Base
 from ..data.folder import Example
 from ..files import write_atomically
 from ..sampling.defaults import defaults_for
-from ..sampling.denoise import Recipe, draw, prompt_context
+from ..sampling.denoise import always, draw, prompt_context
+from ..sampling.recipe import Recipe
 
 PROMPTS = 2
 SEED = 1
@@ -30,13 +31,13 @@ class Previews:
             Recipe(prompt, "", SEED + i, usual.steps, usual.guidance, usual.sampler, (side, side))
             for i, prompt in enumerate(prompts)
         ]
-        self._contexts = [None if encoder_trains else prompt_context(base, recipe) for recipe in self._recipes]
+        self._encoded = None if encoder_trains else {r: always(prompt_context(base, r)) for r in self._recipes}
 
     def draw(self, step: int, folder: Path) -> list[Path]:
         """Write `step-000100-0.png`, … into the folder."""
         written = []
-        for i, (recipe, context) in enumerate(zip(self._recipes, self._contexts, strict=True)):
-            picture = draw(self._base, recipe, context=context)
+        for i, recipe in enumerate(self._recipes):
+            picture = draw(self._base, recipe, prepare=self._encoded.__getitem__ if self._encoded else None)
             path = folder / f"step-{step:06d}-{i}.png"
             write_atomically(path, lambda target, picture=picture: picture.save(target, "PNG"))  # type: ignore[misc]
             written.append(path)

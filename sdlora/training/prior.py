@@ -19,7 +19,8 @@ from ..data.latents import Latents
 from ..errors import Error
 from ..files import write_atomically
 from ..sampling.defaults import defaults_for
-from ..sampling.denoise import Recipe, denoise
+from ..sampling.denoise import denoise
+from ..sampling.recipe import Recipe
 from .batches import Batch, Batches, Prompts
 from .config import ResolvedConfig
 from .loss import NoiseSchedule

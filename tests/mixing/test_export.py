@@ -169,7 +169,7 @@ def test_files_are_found_beside_the_mix(mini, mixer, library, tmp_path):
     [
         ("adapters = 3", "adapters is 3, where a table is meant"),
         ("[adapters]\nclay = 'x'", "weight of 'clay' is 'x'"),
-        ("[adaptres]\nclay = 1", "key 'adaptres'.*adapters and equalise"),
+        ("[adaptres]\nclay = 1", "key 'adaptres'.*adapters, mode, equalise"),
         ("equalise = 1", "equalise is 1"),
         ("[adapters]\nclai = 1", "no adapter 'clai'"),
         ("[adapters", "not valid TOML"),

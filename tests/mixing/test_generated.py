@@ -9,12 +9,18 @@ from PIL import Image
 from sdlora.adapters import load_adapter
 from sdlora.errors import Error
 from sdlora.mixing import GeneratedImage, Parameters
-from sdlora.mixing.generated import MixedAdapter
-from sdlora.mixing.mixer import _model_name
-from sdlora.sampling.denoise import Recipe
+from sdlora.mixing.generated import MixedAdapter, model_name
+from sdlora.mixing.tags import Tag
+from sdlora.sampling.recipe import Recipe
 
 PROMPTS = ['a fox, red: (very) "quoted"', "größer, 蓝色的狐狸, 🦊", "two\nlines", "Ünïcode <tag>", ""]
-ADAPTERS = (MixedAdapter("ink", 0.8, "0123456789ab"), MixedAdapter("oil, wet", -1 / 3, "ba9876543210"))
+
+
+def mixed(name, weight, digits):
+    return MixedAdapter(Tag(name, weight, weight), digits)
+
+
+ADAPTERS = (mixed("ink", 0.8, "0123456789ab"), mixed("oil, wet", -1 / 3, "ba9876543210"))
 
 
 def parameters(prompt="a fox", negative="", adapters=ADAPTERS, guidance=7.0, base="v1-5"):
@@ -62,8 +68,8 @@ def test_the_text_is_parsed_back(prompt, negative):
 
 def test_a_weight_keeps_all_its_digits():
     weights = [0.8, 1.0, 1 / 3, -0.123456789, 1e-5, 100.0]
-    mixed = tuple(MixedAdapter("a", weight, "00") for weight in weights)
-    tags = re.findall(r"<lora:a:([^>]+)>", parameters(adapters=mixed).prompt)
+    adapters = tuple(mixed("a", weight, "00") for weight in weights)
+    tags = re.findall(r"<lora:a:([^>]+)>", parameters(adapters=adapters).prompt)
     assert [float(tag) for tag in tags] == weights
     assert tags[:2] == ["0.8", "1"] and tags[-1] == "100"
 
@@ -122,4 +128,4 @@ def test_a_generated_picture_names_its_mix(mixer, library, tmp_path):
     ],
 )
 def test_a_model_is_called_by_its_last_name(path, name):
-    assert _model_name(path) == name
+    assert model_name(path) == name

@@ -112,7 +112,10 @@ def test_presets_and_lists_of_a1111(mixer, mini_values):
         ({"text": "0.5"}, "the text weight of 'ink' is '0.5': give a finite number"),
         (10**400, "give a finite number"),
         (True, "the weight of 'ink' is True"),
-        ({"txet": 0.5}, "gives 'ink' a 'txet'.*give unet, text, blocks, enabled; did you mean text?"),
+        (
+            {"txet": 0.5},
+            "gives 'ink' a 'txet'.*give unet, text, blocks, .*, ramp_out; did you mean text?",
+        ),
         ({"enabled": 1}, "enabled of 'ink' is 1: give true or false"),
         ({"blocks": {"unet.mid_blok": 1}}, "'unet.mid_blok'.*did you mean unet.mid_block?"),
         ({"blocks": {"unet.mid_bloc": 1}}, "no module of this base begins"),

@@ -11,7 +11,7 @@ from sdlora.cli import cli
 from sdlora.errors import Error
 from sdlora.mixing import GeneratedImage, Parameters
 from sdlora.mixing.png_info import read_parameters
-from sdlora.sampling.denoise import Recipe
+from sdlora.sampling.recipe import Recipe
 
 TEXT = "größer, 蓝 🦊 <lora:ink:0.8>\nNegative prompt: rot\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1"
 DETAILS = {"mode": "switch", "blocks": {"ink": {"unet.mid_block": 0.5}}, "wörter": ["ß", 1, None, True]}

@@ -67,8 +67,8 @@ def test_a_prompt_without_tags_is_as_it_was():
         ("<lora:ink:nan>", "has 'nan' for a weight"),
         ("<lora:ink:1:2:3>", "has '3' in it, which is neither a weight nor one of te, unet, lbw, start, stop"),
         ("<lora:ink:1:size=3>", "has 'size=3' in it"),
-        ("<lora:ink:start=1.5>", r"has '1.5' for a time: give a step \(10\) or a fraction of the steps \(0.5\)"),
-        ("<lora:ink:stop=-1>", "has '-1' for a time"),
+        ("<lora:ink:start=1.5>", r"'1.5' is no time: give a fraction of the steps \(0.5\) or, as text, a step"),
+        ("<lora:ink:stop=-1>", "'-1' is no time"),
     ],
 )
 def test_what_can_not_be_understood_is_a_sentence(prompt, sentence):

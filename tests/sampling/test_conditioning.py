@@ -8,8 +8,9 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLP
 
 from sdlora.errors import Error
 from sdlora.sampling.conditioning import condition
-from sdlora.sampling.denoise import Recipe, decode, denoise, prompt_context
+from sdlora.sampling.denoise import always, decode, denoise, prompt_context
 from sdlora.sampling.prompts import encode
+from sdlora.sampling.recipe import Recipe
 from tests.bases.written import narrow
 
 SIZE = (64, 96)
@@ -205,5 +206,5 @@ def test_learned_tokens_of_another_base_are_refused(mini):
 def test_a_picture_of_learned_tokens(mini):
     recipe = Recipe("a <s1>", "", 1, 2, 4.0, "DDIM", (64, 64))
     tokens = {"<s1>": torch.randn(2, 160, generator=torch.Generator().manual_seed(1))}
-    with_tokens = denoise(mini, recipe, context=prompt_context(mini, recipe, tokens))
+    with_tokens = denoise(mini, recipe, asked=always(prompt_context(mini, recipe, tokens)))
     assert with_tokens.isfinite().all() and not torch.equal(with_tokens, denoise(mini, recipe))

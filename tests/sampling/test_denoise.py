@@ -8,7 +8,8 @@ import torch
 
 from sdlora.errors import Error
 from sdlora.sampling.defaults import defaults_for
-from sdlora.sampling.denoise import Cancelled, Recipe, decode, denoise, draw, starting_noise
+from sdlora.sampling.denoise import Cancelled, decode, denoise, draw, starting_noise
+from sdlora.sampling.recipe import Recipe
 from sdlora.sampling.samplers import SAMPLERS
 from tests.bases.written import narrow
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from sdlora.errors import Error
-from sdlora.sampling.denoise import Recipe, denoise
+from sdlora.sampling.denoise import denoise
+from sdlora.sampling.recipe import Recipe
 from sdlora.sampling.samplers import DEFAULT, SAMPLERS, find_sampler, make_scheduler
 from tests.bases.written import narrow
 

@@ -1,0 +1,119 @@
+"""The commands that draw and mix: generate, mix, png-info."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .cli_shared import AS_JSON, DEVICE, FORCE, PREDICTION, WORKSPACE, print_json, refuse_to_overwrite, speak_softly
+from .errors import Error
+
+MODES = click.Choice(["blend", "switch", "composite"])
+FILE = click.Path(path_type=Path)
+ADAPTER_HELP = "Or a tag with all its settings, <lora:NAME:TEXT:UNET:start=0.2>. May be given repeatedly."
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@click.option("--adapter", "adapters", multiple=True, metavar="FILE_OR_NAME[:WEIGHT]", help=ADAPTER_HELP)
+@click.option("--mix", "mix_file", type=FILE, metavar="FILE.toml", help="A mix that sdlora mix or the library saved.")
+@click.option("--mode", type=MODES, help="All at once (blend, the usual), in turns (switch), or the mean (composite).")
+@click.option("--equalise", is_flag=True, help="Weights in units of strength: 1.0 means the same for every adapter.")
+@click.option("--like", type=FILE, metavar="PICTURE", help="All as in this picture, save what is given beside it.")
+@click.option("--base", help="mini, a hub id, a diffusers folder or a checkpoint file.  [default: mini, or --like's]")
+@click.option("--negative", help="What should not be in the picture.")
+@click.option("--seed", type=int, help="Same seed, same picture; unset: a random one.")
+@click.option("--steps", type=int, help="Sampling steps.")
+@click.option("--guidance", type=float, help="Guidance scale.")
+@click.option("--sampler", help="Euler a, DPM++ 2M Karras, DPM++ SDE, DDIM, UniPC, LCM, …; a wrong name lists all.")
+@click.option("--size", help="Side, or WIDTHxHEIGHT, in pixels.")
+@click.option("--clip-skip", type=int, help="Counted as A1111 does; 1 skips nothing.")
+@click.option("--image", type=FILE, help="A picture to draw over.")
+@click.option("--strength", type=float, help="How much of --image is drawn anew, 0 to 1.  [default: 0.6]")
+@click.option("--upscale", type=float, metavar="SCALE", help="Draw again, this many times as large, over the first.")
+@click.option("--upscale-strength", type=float, help="How much of it is drawn anew.  [default: 0.5]")
+@click.option("--upscale-steps", type=int, help="Steps of the second pass; unset: as many as of the first.")
+@click.option("--count", type=int, default=1, show_default=True, help="Pictures; each has the next seed.")
+@click.option("--out", type=FILE, help="A file, or a folder; unset: outputs/ of the workspace.")
+@DEVICE
+@PREDICTION
+@WORKSPACE
+@AS_JSON
+def generate(out: Path | None, as_json: bool, **given: Any) -> None:
+    """Draw PROMPT with any number of adapters, or a picture again with --like."""
+    speak_softly()
+    from .mixing.command import generate_files
+
+    paths, pictures = generate_files(_wanted(given), out, say=lambda sentence: click.echo(sentence, err=True))
+    if as_json:
+        print_json([
+            {"path": path, "seed": picture.parameters.seed, "parameters": str(picture.parameters)}
+            for path, picture in zip(paths, pictures, strict=True)
+        ])
+    else:
+        click.echo("\n".join(str(path) for path in paths))
+
+
+def _wanted(given: dict[str, Any]) -> Any:
+    from .mixing.command import Wanted, parse_size
+    from .sampling.recipe import SecondPass
+
+    second = {key: given.pop(f"upscale{ending}") for key, ending in SECOND_PASS.items()}
+    if second["scale"] is None and any(value is not None for value in second.values()):
+        raise Error("--upscale-strength and --upscale-steps are of the second pass: give --upscale SCALE with them")
+    pass_again = SecondPass(**{key: value for key, value in second.items() if value is not None})
+    size = parse_size(given.pop("size"))
+    drawing = {key: given.pop(key) for key in DRAWING}
+    drawing |= {"size": size, "second_pass": pass_again if second["scale"] is not None else None}
+    return Wanted(drawing=drawing, workspace=Path(given.pop("workspace")), **given)
+
+
+SECOND_PASS = {"scale": "", "strength": "_strength", "steps": "_steps"}
+DRAWING = ("negative", "seed", "steps", "guidance", "sampler", "clip_skip", "image", "strength", "count")
+
+
+@click.command()
+@click.argument("adapters", nargs=-1, metavar="[FILE_OR_NAME[:WEIGHT]]…")
+@click.option("--mix", "mix_file", type=FILE, metavar="FILE.toml", help="Begin with this mix.")
+@click.option("--mode", type=MODES, help="All at once (blend, the usual), in turns (switch), or the mean (composite).")
+@click.option("--equalise", is_flag=True, help="Weights in units of strength: 1.0 means the same for every adapter.")
+@click.option("--out", type=FILE, metavar="FILE.toml", help="Save the mix.")
+@click.option("--export", type=FILE, metavar="FILE.safetensors", help="Write one adapter that does what the mix does.")
+@click.option("--rank", type=int, help="Make the exported adapter smaller.")
+@click.option("--base", default="mini", show_default=True, help="The base that the mix is for.")
+@FORCE
+@WORKSPACE
+@AS_JSON
+def mix(as_json: bool, force: bool, workspace: str, **given: Any) -> None:
+    """Show a mix, save it as a small file, or write it as one adapter."""
+    speak_softly()
+    from .mixing.mix_command import MixWanted, make_mix
+
+    for target in (given["out"], given["export"]):
+        if target is not None:
+            refuse_to_overwrite(target, force)
+    made = make_mix(MixWanted(workspace=Path(workspace), **given))
+    if as_json:
+        print_json(made.as_dict())
+    else:
+        click.echo(made.table())
+
+
+@click.command("png-info")
+@click.argument("file", type=FILE)
+@AS_JSON
+def png_info(file: Path, as_json: bool) -> None:
+    """Print what a PNG, JPEG or WebP says of how it was made, by sdlora, A1111 or others that write as these do."""
+    speak_softly()
+    from .mixing.png_info import read_parameters
+
+    found = read_parameters(file)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        click.echo(found.text)
+        for key, value in found.details.items():
+            click.echo(f"{key}: {value}")
+
+
+COMMANDS = (generate, mix, png_info)

@@ -1,0 +1,48 @@
+"""A mix at work: at each step the weights that are in force then, and the prompts as its text encoder reads them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..bases import Base
+from ..sampling.conditioning import Conditioning
+from ..sampling.denoise import Asked, prompt_context
+from ..sampling.recipe import Recipe
+from .learned_tokens import LearnedTokens
+from .merged_weights import MergedWeights
+from .modes import Mix, Mode, during, shares, voices
+
+
+class MixAtWork:
+    """What the UNet is asked under a mix: `sampling.denoise.draw`'s `prepare`. Puts weights on the base and leaves the
+    last ones there."""
+
+    def __init__(self, base: Base, weights: MergedWeights, mix: Mix, mode: Mode, tokens: LearnedTokens) -> None:
+        self._base, self._weights, self._tokens = base, weights, tokens
+        self._mix, self._mode = mix, mode
+        self._voices = voices(mode, mix)
+        self._contexts: dict[tuple[int, Recipe], Conditioning] = {}
+
+    def __call__(self, recipe: Recipe) -> Asked:
+        """For one pass of a recipe."""
+        steps = recipe.steps_done
+        # in a second pass the first one's time is over
+        of_steps, positions = (
+            (recipe.first_pass, [recipe.first_pass] * steps) if recipe.first_pass else (steps, range(steps))
+        )
+        plan = shares(self._mode, self._mix, positions, of_steps)
+
+        def asked(index: int, total: int) -> Iterator[tuple[float, Conditioning]]:
+            step = index * steps // total
+            for share, voice in plan[step]:
+                self._weights.set(during(self._voices[voice], positions[step], of_steps))
+                yield share, self._context(recipe, voice)
+
+        return asked
+
+    def _context(self, recipe: Recipe, voice: int) -> Conditioning:
+        """The prompts as a voice's text encoder reads them, whose weights are on the base at all of its steps; encoded
+        once for all pictures of a count."""
+        key = voice, replace(recipe, seed=0, image=None)
+        if key not in self._contexts:
+            self._contexts[key] = prompt_context(self._base, recipe, self._tokens.first, self._tokens.second)
+        return self._contexts[key]
