@@ -6,11 +6,7 @@ from typing import Any
 
 import click
 
-<<<<<<< sdlora/cli.py
-from . import cli_files, cli_grid, cli_sharing
-=======
 from . import cli_drawing, cli_files, cli_sharing
->>>>>>> /tmp/lead/_new
 from .cli_shared import AS_JSON, BASE, DEVICE, PREDICTION, WORKSPACE, Group, print_json, speak_softly
 from .errors import Error, printable
 from .version import VERSION
@@ -135,11 +131,7 @@ def ui(workspace: str, **settings: Any) -> None:
     launch(Path(workspace), **settings)
 
 
-<<<<<<< sdlora/cli.py
-for _command in (*cli_files.COMMANDS, *cli_grid.COMMANDS, *cli_sharing.COMMANDS):
-=======
 for _command in (*cli_drawing.COMMANDS, *cli_files.COMMANDS, *cli_sharing.COMMANDS):
->>>>>>> /tmp/lead/_new
     cli.add_command(_command)
 
 
