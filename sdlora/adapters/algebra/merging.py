@@ -16,6 +16,7 @@ from .mixes import Mix, common_family, weighted
 from .report import ErrorReport, ModuleError
 
 METHODS = ("concat", "ties", "dare")
+Vectors = tuple[Tensor | None, Tensor | None]  # of a token, for the first and the second text encoder
 
 
 def merge(
@@ -54,9 +55,13 @@ def merge(
         else:
             updates[path], errors[path] = _sparse(path, terms, shape, size, base, method, density, seed)
     tokens, notes = _tokens(used)
+    first, second = ({token: v for token, pair in tokens.items() if (v := pair[i]) is not None} for i in (0, 1))
     chosen = [adapter for adapter, _ in used]
     name, metadata = "+".join(adapter.name for adapter in chosen), describing.of_merged(chosen, updates)
-    return Adapter(name, updates, tokens, metadata, family), ErrorReport(errors, notes)
+    geometries = {adapter.geometry for adapter in chosen}
+    geometry = geometries.pop() if len(geometries) == 1 else None
+    merged = Adapter(name, updates, first, metadata, family, tokens_2=second, geometry=geometry)
+    return merged, ErrorReport(errors, notes)
 
 
 def _concatenated(
@@ -96,13 +101,18 @@ def _bias(terms: list[Term], delta: Tensor) -> Tensor | None:
     return torch.stack(changes).sum(0) if changes else None
 
 
-def _tokens(used: Mix) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """All learned tokens; of two with one name the first stays, with a note."""
-    tokens: dict[str, Tensor] = {}
+def _tokens(used: Mix) -> tuple[dict[str, Vectors], tuple[str, ...]]:
+    """All learned tokens, with their vectors for both text encoders; of two with one name the first stays, with a
+    note."""
+    tokens: dict[str, Vectors] = {}
     notes = []
     for adapter, _ in used:
-        for token, vectors in adapter.tokens.items():
-            if token in tokens and not torch.equal(tokens[token], vectors):
+        for token in dict.fromkeys([*adapter.tokens, *adapter.tokens_2]):
+            own = adapter.tokens.get(token), adapter.tokens_2.get(token)
+            if not all(map(_same, tokens.setdefault(token, own), own)):
                 notes.append(f"the token {token} of {adapter.name!r} was left out: an adapter before it has its name")
-            tokens.setdefault(token, vectors)
     return tokens, tuple(notes)
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other or (one is not None and other is not None and torch.equal(one, other))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ...errors import Error
-from ..adapter import Adapter
+from ..adapter import Adapter, LoadReport
 from ..updates import Update
 from . import describing
 from .deltas import Weights, delta_of, factors_of, shape_of, whole_update
@@ -35,7 +35,9 @@ def resize(
     for path, update in adapter.updates.items():
         updates[path], errors[path] = _resized(path, update, adapter.family, size, base)
     metadata = describing.of_resized(adapter.metadata, updates)
-    return Adapter(adapter.name, updates, dict(adapter.tokens), metadata, adapter.family), ErrorReport(errors)
+    first, second = dict(adapter.tokens), dict(adapter.tokens_2)
+    small = replace(adapter, updates=updates, metadata=metadata, tokens=first, tokens_2=second, report=LoadReport())
+    return small, ErrorReport(errors)
 
 
 def _resized(

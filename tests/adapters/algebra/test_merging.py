@@ -179,6 +179,16 @@ def test_tokens_and_metadata_are_carried():
     assert (merged.trigger, merged.metadata["ss_network_dim"]) == ("clay style", "6")
 
 
+def test_tokens_of_both_text_encoders_are_carried():
+    first, second = {"<s>": numbers((1, 768), 1)}, {"<s>": numbers((1, 1280), 2), "<t>": numbers((1, 1280), 3)}
+    a, b = made("a", 1, tokens=first), made("b", 2, tokens=first)
+    a.tokens_2 |= second
+    b.tokens_2 |= {"<s>": numbers((1, 1280), 4)}
+    merged, report = merge([a, b], [1.0, 1.0])
+    assert merged.tokens.keys() == {"<s>"} and merged.tokens_2.keys() == {"<s>", "<t>"}
+    assert torch.equal(merged.tokens_2["<s>"], second["<s>"]) and "<s> of 'b'" in report.notes[0]
+
+
 def test_ties_by_hand():
     """Yadav et al., figure 1: trim, elect, and the mean of those that agree."""
     a, b = torch.tensor([[3.0, -2.0, 0.1, 5.0]]), torch.tensor([[-1.0, -4.0, 0.2, 0.3]])

@@ -110,13 +110,15 @@ def test_other_kinds_become_lora_and_the_rest_is_carried():
         "unet.conv_in": update_from({"diff": rank_two, "diff_b": numbers((12,), 3)})[0],
         "unet.conv_norm_out": update_from({"w_norm": numbers((12,), 4)})[0],
     }
-    adapter = Adapter("a", updates, {"<s>": numbers((1, 8), 5)}, {"ss_network_dim": "64", "x": "y"}, "sd1")
+    tokens, said = {"<s>": numbers((1, 8), 5)}, {"ss_network_dim": "64", "x": "y"}
+    adapter = Adapter("a", updates, tokens, said, "sd1", tokens_2=tokens, geometry="custom")
     small, report = resize(adapter, rank=2)
     assert small.updates[Q].kind == "LoRA" and report.relative < 1e-6
     assert relative(delta64(small.updates[Q]), rank_two) < 1e-6
     for path in ("unet.conv_in", "unet.conv_norm_out"):
         assert small.updates[path] is updates[path]
     assert small.tokens is not adapter.tokens and small.tokens.keys() == {"<s>"}
+    assert small.tokens_2.keys() == {"<s>"} and small.geometry == "custom"
     assert small.metadata == {"ss_network_dim": "2", "ss_network_alpha": "2.0", "x": "y"}
     assert small.family == "sd1"
 
