@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from . import cli_drawing, cli_files, cli_sharing
+from . import cli_drawing, cli_files, cli_grid, cli_sharing
 from .cli_shared import AS_JSON, BASE, DEVICE, PREDICTION, WORKSPACE, Group, print_json, speak_softly
 from .errors import Error, printable
 from .version import VERSION
@@ -131,7 +131,7 @@ def ui(workspace: str, **settings: Any) -> None:
     launch(Path(workspace), **settings)
 
 
-for _command in (*cli_drawing.COMMANDS, *cli_files.COMMANDS, *cli_sharing.COMMANDS):
+for _command in (*cli_drawing.COMMANDS, *cli_files.COMMANDS, *cli_grid.COMMANDS, *cli_sharing.COMMANDS):
     cli.add_command(_command)
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,41 @@ PREDICTION = click.option(
     "--prediction-type", type=click.Choice(["epsilon", "v_prediction"]), help="What the base predicts; else found out."
 )
 FORCE = click.option("--force", is_flag=True, help="Overwrite what is there.")
+FILE = click.Path(path_type=Path)
+MODES = click.Choice(["blend", "switch", "composite"])
+ADAPTER_HELP = "Or a tag with all its settings, <lora:NAME:TEXT:UNET:start=0.2>. May be given repeatedly."
+Command = Callable[..., Any]
+
+
+def mixing(command: Command) -> Command:
+    """The options of a mix: `adapters`, `mix_file`, `mode`, `equalise`."""
+    return _with(
+        command,
+        click.option("--adapter", "adapters", multiple=True, metavar="FILE_OR_NAME[:WEIGHT]", help=ADAPTER_HELP),
+        click.option("--mix", "mix_file", type=FILE, metavar="FILE.toml", help="A mix that sdlora mix or you saved."),
+        click.option("--mode", type=MODES, help="All at once (blend, the usual), in turns (switch), or the mean."),
+        click.option("--equalise", is_flag=True, help="Weights in units of strength, the same for every adapter."),
+    )
+
+
+def drawing(command: Command) -> Command:
+    """The options that every drawing has: `negative`, `seed`, `steps`, `guidance`, `sampler`, `size`, `clip_skip`."""
+    return _with(
+        command,
+        click.option("--negative", help="What should not be in the picture."),
+        click.option("--seed", type=int, help="Same seed, same picture; unset: a random one."),
+        click.option("--steps", type=int, help="Sampling steps."),
+        click.option("--guidance", type=float, help="Guidance scale."),
+        click.option("--sampler", help="Euler a, DPM++ 2M Karras, DDIM, UniPC, LCM, …; a wrong name lists all."),
+        click.option("--size", help="Side, or WIDTHxHEIGHT, in pixels."),
+        click.option("--clip-skip", type=int, help="Counted as A1111 does; 1 skips nothing."),
+    )
+
+
+def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 class Group(click.Group):

@@ -6,7 +6,7 @@ import sys
 from sdlora.cli import cli
 
 ALL = {
-    *("train", "generate", "evaluate", "demo", "check", "ui"),
+    *("train", "generate", "grid", "evaluate", "demo", "check", "ui"),
     *("inspect", "list", "card", "push", "convert", "merge", "resize", "extract", "apply", "compare"),
 }
 
