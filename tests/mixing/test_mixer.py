@@ -14,8 +14,10 @@ from sdlora.bases.base import FAMILIES
 from sdlora.bases.geometry import meta_modules
 from sdlora.errors import Error
 from sdlora.mixing import Mixer
-from sdlora.mixing.merged_weights import MergedWeights
+from sdlora.mixing.merged_module import MergedModule
 from sdlora.mixing.mix import Weights
+from sdlora.mixing.mixed_weights import MixedWeights
+from sdlora.mixing.unmerged_module import UnmergedModule
 from tests.adapters.made import ATTENTION, FULL, TEXT_ATTENTION, random_adapter, random_lora
 from tests.bases.written import narrow
 from tests.conftest import all_tensors
@@ -131,6 +133,13 @@ def test_every_family_is_mixed(family, tmp_path):
     assert_equal(base, own)
 
 
+PUTTING = {
+    MixedWeights._put.__code__,
+    *(method.__code__ for method in (MergedModule.put, MergedModule._put.__wrapped__, MergedModule._copied)),
+    *(method.__code__ for method in (UnmergedModule.put.__wrapped__, UnmergedModule._made_of)),
+}
+
+
 def interrupted(act, line):
     """Do `act` until the n-th line of code that puts values into a base, then raise as Ctrl-C does."""
     left = line
@@ -143,7 +152,7 @@ def interrupted(act, line):
         return each_line
 
     def each_call(frame, *_):
-        return each_line if frame.f_code is MergedWeights._put.__wrapped__.__code__ else None
+        return each_line if frame.f_code in PUTTING else None
 
     before = sys.gettrace()
     sys.settrace(each_call)
@@ -154,7 +163,7 @@ def interrupted(act, line):
         sys.settrace(before)
 
 
-@pytest.mark.parametrize("line", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 500])
+@pytest.mark.parametrize("line", [*range(1, 20), 500])
 def test_an_interruption_anywhere_is_forgotten_by_the_next_mix(line, mixer, mini_values):
     mixer.set({"clay": 0.8, "ink": 0.5})
     expected = all_tensors(mixer.base)

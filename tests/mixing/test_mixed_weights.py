@@ -11,8 +11,8 @@ from sdlora.adapters.updates.loha import Half
 from sdlora.adapters.updates.lokr import Factor
 from sdlora.bases import load_base
 from sdlora.errors import Error
-from sdlora.mixing.merged_weights import MergedWeights
 from sdlora.mixing.mix import Weights
+from sdlora.mixing.mixed_weights import MixedWeights
 from tests.adapters.made import numbers, random_lora
 from tests.conftest import all_tensors
 from tests.mixing.test_mixer import assert_equal, interrupted
@@ -75,7 +75,7 @@ def test_the_modules_are_of_the_sorts_that_they_stand_for(mini):
 
 def test_each_kind_alone_is_exact_and_gone_again(dtype):
     base = load_base("mini", dtype=dtype)
-    own, merged = all_tensors(base), MergedWeights.of(base)
+    own, merged = all_tensors(base), MixedWeights.of(base)
     before = {path: (m.weight.clone(), m.bias.clone()) for path, m in base.modules().items() if path in PATHS}
     adapters = adapters_for(base)
     assert len(adapters) == 12
@@ -106,7 +106,7 @@ def test_all_kinds_together_are_the_sum_of_their_deltas_at_the_pristine_weight(m
         added = [w * update.bias_delta(bias).double() for w, update in terms if update.changes_bias]
         size = sum((delta.norm() for delta in deltas), weight.double().norm())
         exact[path] = (weight.double() + sum(deltas), size, bias.double() + sum(added))
-    merged = MergedWeights.of(mini)
+    merged = MixedWeights.of(mini)
     try:
         merged.set(weighed(mix))
         for path, (weight, size, bias) in exact.items():
@@ -121,9 +121,9 @@ def test_all_kinds_together_are_the_sum_of_their_deltas_at_the_pristine_weight(m
     assert_equal(mini, mini_values)
 
 
-@pytest.mark.parametrize("line", range(1, 21))
+@pytest.mark.parametrize("line", range(1, 24))
 def test_an_interruption_anywhere_leaves_biases_to_be_made_anew(line, mini):
-    module, merged = mini.modules()[LINEAR], MergedWeights.of(mini)
+    module, merged = mini.modules()[LINEAR], MixedWeights.of(mini)
     own = module.weight.clone(), module.bias.clone()
     full = [(Adapter("full", {LINEAR: Full(numbers(module.weight.shape, 1), numbers(module.bias.shape, 2))}), 0.5)]
     plain = [(Adapter("plain", {LINEAR: random_lora(tuple(module.weight.shape), 2, 1.0, 3)}), 0.5)]
@@ -145,7 +145,7 @@ def test_an_interruption_anywhere_leaves_biases_to_be_made_anew(line, mini):
 
 
 def test_a_bias_of_minus_zero_stays_minus_zero(mini):
-    module, merged = mini.modules()[LINEAR], MergedWeights.of(mini)
+    module, merged = mini.modules()[LINEAR], MixedWeights.of(mini)
     own = module.bias.detach().clone()
     try:
         module.bias.data[0] = -0.0
@@ -174,5 +174,34 @@ def test_what_does_not_fit_is_refused_before_anything_changes(path, update, word
         update = Full(torch.zeros(shape), torch.zeros(shape[0]))
     good = Adapter("good", {LINEAR: random_lora(tuple(mini.modules()[LINEAR].weight.shape), 1, 1.0, 0)})
     with pytest.raises(Error, match=words):
-        MergedWeights.of(mini).set([(good, Weights()), (Adapter("other", {path: update}), Weights())])
+        MixedWeights.of(mini).set([(good, Weights()), (Adapter("other", {path: update}), Weights())])
     assert_equal(mini, mini_values)
+
+
+def test_nothing_is_written_when_nothing_changes(mini):
+    modules, merged = mini.modules(), MixedWeights.of(mini)
+    shape = tuple(modules[LINEAR].weight.shape)
+    one, other = (Adapter(name, {LINEAR: random_lora(shape, 2, 1.0, seed)}) for seed, name in enumerate(("a", "b")))
+    try:
+        merged.set(weighed([(one, 0.5), (other, 0.3)]))
+        written = modules[LINEAR].weight._version
+        merged.set(weighed([(one, 0.5), (other, 0.3)]))
+        merged.set(weighed([(other, 0.3), (one, 0.5)]))
+        assert modules[LINEAR].weight._version == written
+        merged.set(weighed([(other, 0.3), (one, 0.4)]))
+        assert modules[LINEAR].weight._version > written
+    finally:
+        merged.set([])
+
+
+def test_blocks_that_the_caller_changes_afterwards_are_seen(mini):
+    module, merged = mini.modules()[LINEAR], MixedWeights.of(mini)
+    own, blocks = module.weight.clone(), {BLOCK: 1.0}
+    adapter = Adapter("a", {LINEAR: random_lora(tuple(own.shape), 2, 1.0, 3)})
+    try:
+        merged.set([(adapter, Weights(blocks=blocks))])
+        blocks[BLOCK] = 0.0
+        merged.set([(adapter, Weights(blocks=blocks))])
+        assert torch.equal(module.weight, own)
+    finally:
+        merged.set([])

@@ -1,0 +1,144 @@
+"""A base's weights under a mix: sums are made anew from pristine values, removal is putting those back.
+
+Adding and subtracting would drift and depend on history; this way the same mix gives the same bits whatever was set
+before. There is one `MixedWeights` for a base, however many mixers it has.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from ..adapters import Adapter
+from ..adapters.algebra import Term
+from ..adapters.algebra.mixed import Concatenated, Scratch, split
+from ..adapters.updates import LoRA, Update
+from ..bases import Base
+from ..errors import Error
+from .mix import Weights
+from .module_kinds import device_of, is_mergeable, is_multiplying, weight_shape
+from .placing import Place, Pristine, place_for
+from .room import Room
+
+Signature = tuple[tuple[str, float], ...]
+UNFINISHED: Signature = (("", 0.0),)  # equals no other, so that the module is made anew
+_of_base: "WeakKeyDictionary[Base, MixedWeights]" = WeakKeyDictionary()
+
+
+class MixedWeights:
+    """The weights and biases of one base's modules, and what has been added to each.
+
+    Merged into a module's own values where that can be; by a hook where not: see `placing`.
+    """
+
+    def __init__(self, base: Base) -> None:
+        modules = base.modules()
+        self._shapes = {path: shape for path, module in modules.items() if (shape := weight_shape(module)) is not None}
+        self._modules = {path: modules[path] for path in self._shapes}
+        self._places: dict[str, Place] = {}  # of each module that was ever mixed
+        self._applied: dict[str, tuple[Signature, torch.dtype | None]] = {}
+        self._low_rank: dict[str, tuple[list[LoRA], Concatenated]] = {}
+        self._fitting: set[str] = set()  # content hashes of adapters that are known to fit
+        self._last: object = None  # what was set last
+
+    @staticmethod
+    def of(base: Base) -> "MixedWeights":
+        """The one that belongs to `base`."""
+        if base not in _of_base:
+            _of_base[base] = MixedWeights(base)
+        return _of_base[base]
+
+    @property
+    def paths(self) -> Collection[str]:
+        """The module paths of everything that can be mixed into."""
+        return self._modules.keys()
+
+    @property
+    def pristine(self) -> Mapping[str, Tensor]:
+        """The base's own weight of each module, whatever is mixed in."""
+        return Pristine(self._modules, self._places)
+
+    def set(self, mix: Sequence[tuple[Adapter, Weights]]) -> None:
+        """Make every weight pristine + Σ wᵢ · ΔWᵢ, and biases alike. Touches only modules whose sum changes.
+
+        Terms are summed in the order of the adapters' content hashes, so neither names nor the call's order matter.
+        Raises `Error` before anything is changed when an adapter does not fit the base.
+        """
+        wanted = [(adapter.content_hash, replace(weights, blocks=dict(weights.blocks))) for adapter, weights in mix]
+        if wanted == self._last and all(
+            self._places[path].dtype == dtype for path, (_, dtype) in self._applied.items()
+        ):
+            return
+        found = self._found(mix)
+        self._last, room, scratch = None, Room(), Scratch()
+        for path in dict.fromkeys((*self._applied, *found)):
+            parts = sorted(found.get(path, ()), key=lambda part: part[:2])
+            signature = tuple((digest, weight) for digest, weight, _ in parts)
+            if path not in self._places:
+                self._places[path] = place_for(self._modules[path], room)
+            if self._applied.get(path) != (signature, self._places[path].dtype):
+                self._put(path, [(weight, update) for _, weight, update in parts], signature, room, scratch)
+        self._last = wanted
+
+    def _stands(self) -> bool:
+        """Whether what was applied is still of the dtypes that it was rounded to."""
+        return all(self._places[path].dtype == dtype for path, (_, dtype) in self._applied.items())
+
+    def _found(self, mix: Sequence[tuple[Adapter, Weights]]) -> dict[str, list[tuple[str, float, Update]]]:
+        """What is added to each module: the adapter's content hash, the weight, the update."""
+        found: dict[str, list[tuple[str, float, Update]]] = defaultdict(list)
+        for adapter, weights in mix:
+            if weights.active:
+                self._check(adapter)
+                for path, update in adapter.updates.items():
+                    if weight := weights.at(path):
+                        found[path].append((adapter.content_hash, weight, update))
+        return found
+
+    def _put(self, path: str, terms: list[Term], signature: Signature, room: Room, scratch: Scratch) -> None:
+        place = self._places[path]
+        # forgotten before and noted after, so that an interruption in between leaves the module to be made anew
+        self._applied[path] = (UNFINISHED, place.dtype)
+        place.put(terms, self._concatenated(path, terms, room), scratch)
+        self._applied[path] = (signature, place.dtype)
+        if not terms:
+            del self._applied[path]
+
+    def _concatenated(self, path: str, terms: Sequence[Term], room: Room) -> Concatenated | None:
+        """The low-rank updates side by side, kept where there is room while no others come and only weights change."""
+        _, updates = split(terms)
+        device = device_of(self._modules[path])
+        before, kept = self._low_rank.pop(path, ([], None))
+        if not updates:
+            return None
+        if kept is None or before != updates or kept.up.device != device:
+            kept = Concatenated.of(updates, device)
+            if room.take(kept.up.nbytes + kept.down.nbytes, device) != "beside":
+                return kept
+        self._low_rank[path] = updates, kept
+        return kept
+
+    def _check(self, adapter: Adapter) -> None:
+        """Raises `Error` unless all of the adapter's modules fit: part of an adapter would be another adapter."""
+        if adapter.content_hash in self._fitting:
+            return
+        for path, update in adapter.updates.items():
+            if path not in self._modules:
+                raise Error(f"adapter {adapter.name!r} was made for another base: this one has no module {path}")
+            module, shape = self._modules[path], self._shapes[path]
+            if not update.fits(torch.empty(shape, device="meta")):
+                raise Error(
+                    f"adapter {adapter.name!r} was made for a base of another size: its {path} is for "
+                    f"{update.made_for}, this base's is {shape}"
+                )
+            if update.changes_bias and getattr(module, "bias", None) is None:
+                raise Error(f"adapter {adapter.name!r} changes the bias of {path}, which has none in this base")
+            if not is_mergeable(module) and not is_multiplying(module):
+                raise Error(
+                    f"adapter {adapter.name!r} changes {path}, which is a {type(module).__name__} in this base, into "
+                    "which nothing can be mixed: use the base in fp32, bf16 or fp16"
+                )
+        self._fitting.add(adapter.content_hash)

@@ -1,0 +1,52 @@
+"""Where a module's part of a mix goes: into its weight where that can be, else onto its outputs."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import Error
+from .merged_module import MergedModule
+from .module_kinds import is_mergeable, is_multiplying
+from .room import Room
+from .unmerged_module import UnmergedModule
+
+Place = MergedModule | UnmergedModule
+
+
+def place_for(module: Any, room: Room) -> Place:
+    """Merged, unless the module's weight can't be written to (a quantised one) or no memory is left for a copy of it.
+
+    Only what multiplies by its weight can go unmerged; the weights of norms are small enough for any memory.
+    """
+    if not is_mergeable(module):
+        return UnmergedModule(module)
+    kept = room.take(module.weight.nbytes, module.weight.device)
+    if kept == "nowhere" and is_multiplying(module):
+        return UnmergedModule(module)
+    return MergedModule(module, on_host=kept == "host")
+
+
+class Pristine(Mapping[str, Tensor]):
+    """The base's own weight of each module, whatever is mixed in. Raises `Error` for one that can't be told."""
+
+    def __init__(self, modules: Mapping[str, Any], places: Mapping[str, Place]) -> None:
+        self._modules = modules
+        self._places = places
+
+    def __getitem__(self, path: str) -> Tensor:
+        module = self._modules[path]
+        place = self._places.get(path) or (MergedModule(module) if is_mergeable(module) else UnmergedModule(module))
+        try:
+            return place.pristine
+        except NotImplementedError as problem:
+            raise Error(f"{path}: {problem}") from None
+
+    def __contains__(self, path: object) -> bool:  # without making a quantised one's weight
+        return path in self._modules
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
