@@ -24,6 +24,7 @@ class DrawingProgress:
             console=console,
             disable=not visible or not console.is_terminal,
             transient=True,
+            speed_estimate_period=600,  # seconds; on a CPU a step may take a minute
         )
         self._task = self._progress.add_task("loading the base", total=None, steps="")
 
