@@ -5,7 +5,7 @@ before. There is one `MixedWeights` for a base, however many mixers it has.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
@@ -17,9 +17,9 @@ from ..adapters.algebra import Term
 from ..adapters.algebra.mixed import Concatenated, Scratch, split
 from ..adapters.updates import LoRA, Update
 from ..bases import Base
-from ..errors import Error
+from .fit import check_fit
 from .mix import Weights
-from .module_kinds import device_of, is_mergeable, is_multiplying, weight_shape
+from .module_kinds import device_of, weight_shape
 from .placing import Place, Pristine, place_for
 from .room import Room
 
@@ -34,10 +34,9 @@ class MixedWeights:
     Merged into a module's own values where that can be; by a hook where not: see `placing`.
     """
 
-    def __init__(self, base: Base) -> None:
-        modules = base.modules()
-        self._shapes = {path: shape for path, module in modules.items() if (shape := weight_shape(module)) is not None}
-        self._modules = {path: modules[path] for path in self._shapes}
+    def __init__(self, base: Base, room: Callable[[], Room] = Room) -> None:
+        self._room = room
+        self._modules = {path: module for path, module in base.modules().items() if weight_shape(module)}
         self._places: dict[str, Place] = {}  # of each module that was ever mixed
         self._applied: dict[str, tuple[Signature, torch.dtype | None]] = {}
         self._low_rank: dict[str, tuple[list[LoRA], Concatenated]] = {}
@@ -73,7 +72,7 @@ class MixedWeights:
         ):
             return
         found = self._found(mix)
-        self._last, room, scratch = None, Room(), Scratch()
+        self._last, room, scratch = None, self._room(), Scratch()
         for path in dict.fromkeys((*self._applied, *found)):
             parts = sorted(found.get(path, ()), key=lambda part: part[:2])
             signature = tuple((digest, weight) for digest, weight, _ in parts)
@@ -92,7 +91,9 @@ class MixedWeights:
         found: dict[str, list[tuple[str, float, Update]]] = defaultdict(list)
         for adapter, weights in mix:
             if weights.active:
-                self._check(adapter)
+                if adapter.content_hash not in self._fitting:
+                    check_fit(adapter, self._modules)
+                    self._fitting.add(adapter.content_hash)
                 for path, update in adapter.updates.items():
                     if weight := weights.at(path):
                         found[path].append((adapter.content_hash, weight, update))
@@ -120,25 +121,3 @@ class MixedWeights:
                 return kept
         self._low_rank[path] = updates, kept
         return kept
-
-    def _check(self, adapter: Adapter) -> None:
-        """Raises `Error` unless all of the adapter's modules fit: part of an adapter would be another adapter."""
-        if adapter.content_hash in self._fitting:
-            return
-        for path, update in adapter.updates.items():
-            if path not in self._modules:
-                raise Error(f"adapter {adapter.name!r} was made for another base: this one has no module {path}")
-            module, shape = self._modules[path], self._shapes[path]
-            if not update.fits(torch.empty(shape, device="meta")):
-                raise Error(
-                    f"adapter {adapter.name!r} was made for a base of another size: its {path} is for "
-                    f"{update.made_for}, this base's is {shape}"
-                )
-            if update.changes_bias and getattr(module, "bias", None) is None:
-                raise Error(f"adapter {adapter.name!r} changes the bias of {path}, which has none in this base")
-            if not is_mergeable(module) and not is_multiplying(module):
-                raise Error(
-                    f"adapter {adapter.name!r} changes {path}, which is a {type(module).__name__} in this base, into "
-                    "which nothing can be mixed: use the base in fp32, bf16 or fp16"
-                )
-        self._fitting.add(adapter.content_hash)

@@ -53,14 +53,32 @@ def device_of(module: Any) -> torch.device:
     return next(found, torch.device("cpu"))
 
 
-def weight_by_unit_vectors(module: Any) -> Tensor:
-    """The weight (out, in) of a linear layer that does not tell it, from what it makes of the unit vectors.
+def tells_weight(module: Any) -> bool:
+    """Whether `own_weight` can say what the module computes with."""
+    return is_mergeable(module) or _has_own_dequantize(module) or is_linear(module)
 
-    In the dtype of its bias, if it has one in a plain dtype, else fp32. Its hooks are left out. Raises
-    `NotImplementedError` for anything but a linear layer.
+
+def own_weight(module: Any) -> Tensor:
+    """The weight that the module computes with, in `weight_shape`, however it is kept, if it tells."""
+    if is_mergeable(module):
+        return module.weight.detach()
+    if _has_own_dequantize(module):
+        return module.weight.detach().dequantize()
+    return _by_unit_vectors(module)
+
+
+def _has_own_dequantize(module: Any) -> bool:
+    """Whether its weight is a tensor of a class that knows what its bytes mean, as torchao's and quanto's are."""
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, Tensor) and type(weight).dequantize is not Tensor.dequantize
+
+
+@torch.no_grad()
+def _by_unit_vectors(module: Any) -> Tensor:
+    """The weight (out, in) of a linear layer from what it makes of the unit vectors, its hooks left out.
+
+    In the dtype of its bias, if it has one in a plain dtype, else fp32.
     """
-    if not is_linear(module):
-        raise NotImplementedError(f"a {type(module).__name__} of this base does not tell its weight")
     bias = getattr(module, "bias", None)
     dtype = bias.dtype if isinstance(bias, Tensor) and bias.dtype in MERGED_IN else torch.float32
     units = torch.eye(module.in_features, dtype=dtype, device=device_of(module))

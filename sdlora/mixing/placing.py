@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import Error
 from .merged_module import MergedModule
-from .module_kinds import is_mergeable, is_multiplying
+from .module_kinds import is_mergeable, is_multiplying, own_weight, tells_weight
 from .room import Room
 from .unmerged_module import UnmergedModule
 
@@ -36,11 +36,9 @@ class Pristine(Mapping[str, Tensor]):
 
     def __getitem__(self, path: str) -> Tensor:
         module = self._modules[path]
-        place = self._places.get(path) or (MergedModule(module) if is_mergeable(module) else UnmergedModule(module))
-        try:
-            return place.pristine
-        except NotImplementedError as problem:
-            raise Error(f"{path}: {problem}") from None
+        if not tells_weight(module):
+            raise Error(f"{path} is a {type(module).__name__} that does not tell its weight: use the base unquantised")
+        return self._places[path].pristine if path in self._places else own_weight(module)
 
     def __contains__(self, path: object) -> bool:  # without making a quantised one's weight
         return path in self._modules

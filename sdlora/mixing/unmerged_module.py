@@ -11,14 +11,14 @@ from torch.utils.hooks import RemovableHandle
 from ..adapters import LoRA
 from ..adapters.algebra import Term, mixed_bias
 from ..adapters.algebra.mixed import Concatenated, Scratch, split, summed
-from .module_kinds import device_of, is_convolution, is_mergeable, weight_by_unit_vectors, weight_shape
+from .module_kinds import device_of, is_convolution, is_mergeable, own_weight, weight_shape
 
 
 class UnmergedModule:
     """A linear layer or convolution that computes W·x + Σ wᵢ · ΔWᵢ·x, the second part by a forward hook.
 
-    Low-rank updates stay factors, one product down and one up for all of them; other kinds are summed to one ΔW, as
-    large as the weight in fp32. Either way the outputs are within rounding of what merging would give.
+    Low-rank updates stay factors, one product down and one up for all of them; other kinds are summed to one ΔW, in the
+    weight's dtype or, for a quantised one, in fp32. The outputs are within rounding of what merging would give.
     """
 
     dtype = None  # no sum is rounded to the weight's, so that a cast changes nothing
@@ -31,7 +31,7 @@ class UnmergedModule:
     @property
     def pristine(self) -> Tensor:
         """The base's own weight."""
-        return self.module.weight.detach() if is_mergeable(self.module) else weight_by_unit_vectors(self.module)
+        return own_weight(self.module)
 
     @torch.no_grad()
     def put(self, terms: Sequence[Term], low_rank: Concatenated | None, scratch: Scratch) -> None:
@@ -64,32 +64,34 @@ class UnmergedModule:
         if terms:
             needed = any(update.needs_weight for _, update in terms)
             weight = self.pristine if needed else torch.zeros((), device=device).expand(shape)
-            whole = summed(weight, terms, low_rank, scratch).clone()
+            # no larger than the copy that merging would keep; of what quantised layers compute in nobody can tell
+            dtype = self.module.weight.dtype if is_mergeable(self.module) else torch.float32
+            whole = summed(weight, terms, low_rank, scratch).to(dtype, copy=True)
         return Change(self.module, factors, whole, bias)
 
 
 class Change:
-    """ΔW·x + Δb as factors (down, up), as a whole ΔW, or as both; all in fp32, computed in the dtype of x."""
+    """ΔW·x + Δb as factors (down, up), as a whole ΔW, or as both; computed in the dtype of x."""
 
     def __init__(
         self, module: Any, factors: tuple[Tensor, Tensor] | None, whole: Tensor | None, bias: Tensor | None
     ) -> None:
         self._module = module
-        self._own = (*(factors or (None, None)), whole, bias)
-        self._cast = self._own
+        self._parts = (*(factors or (None, None)), whole, bias)
+        self._cast: dict[tuple[torch.dtype, torch.device], tuple[Tensor | None, ...]] = {}
 
     def of(self, x: Tensor) -> Tensor:
         """What is added to the module's outputs for x (…, in) or (n, in, h, w)."""
-        down, up, whole, bias = self._as(x)
-        parts = []
+        down, up, whole, bias = self._parts_for(x)
+        added = []
         if down is not None and up is not None:
             inner = self._through(x, down)
-            parts.append(F.linear(inner, up) if up.ndim == 2 else F.conv2d(inner, up))
+            added.append(F.linear(inner, up) if up.ndim == 2 else F.conv2d(inner, up))
         if whole is not None:
-            parts.append(self._through(x, whole))
+            added.append(self._through(x, whole))
         if bias is not None:
-            parts.append(bias[:, None, None] if is_convolution(self._module) else bias)
-        return sum(parts[1:], parts[0])
+            added.append(bias[:, None, None] if is_convolution(self._module) else bias)
+        return sum(added[1:], added[0])
 
     def _through(self, x: Tensor, kernel: Tensor) -> Tensor:
         if kernel.ndim == 2:
@@ -97,9 +99,10 @@ class Change:
         # PyTorch's own, whatever the module's is, since that knows of padding other than by zeros
         return nn.Conv2d._conv_forward(self._module, x, kernel, None)
 
-    def _as(self, x: Tensor) -> tuple[Tensor | None, ...]:
-        """The parts in the dtype of x, where it is; cast from fp32 once and not for each step."""
-        some = next(part for part in self._cast if part is not None)
-        if (some.dtype, some.device) != (x.dtype, x.device):
-            self._cast = tuple(None if part is None else part.to(x.device, x.dtype) for part in self._own)
-        return self._cast
+    def _parts_for(self, x: Tensor) -> tuple[Tensor | None, ...]:
+        """The parts in the dtype of x, where it is; cast once and not for each step."""
+        key = x.dtype, x.device
+        if key not in self._cast:
+            cast = tuple(None if part is None else part.to(x.device, x.dtype) for part in self._parts)
+            self._cast = {key: cast}
+        return self._cast[key]
