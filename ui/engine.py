@@ -2,11 +2,13 @@
 
 import gc
 import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from weakref import WeakSet
 
 import torch
+from PIL import Image
 
 from sdlora import Adapter, Base, Error, Mixer, load_base
 from sdlora.adapters import library
@@ -16,9 +18,12 @@ from sdlora.devices import pick_device
 from sdlora.precision import fastest_dtype
 from sdlora.sampling.defaults import SamplingDefaults, defaults_for
 from sdlora.sampling.denoise import Step
+from sdlora.sampling.preview import preview
 
 from .device_thread import DeviceThread
 from .job import Job, Picture, Progress, Settings
+
+GLANCE = 0.5  # seconds from one preview to the next
 
 
 class Engine:
@@ -90,7 +95,7 @@ class Engine:
         try:
             mixer = Mixer(self._load(settings.base), library=self.adapters_folder)
             mixer.set(settings.mix)
-            clock = Clock()
+            clock, glimpses = Clock(), Glimpses(mixer.base)
             [picture] = mixer.generate(
                 settings.prompt,
                 settings.negative,
@@ -99,7 +104,7 @@ class Engine:
                 guidance=settings.guidance,
                 sampler=settings.sampler,
                 size=settings.size,
-                on_step=lambda step: job.tell(clock.progress(step)),
+                on_step=lambda step: job.tell(replace(clock.progress(step), preview=glimpses.at(step))),
             )
         except torch.OutOfMemoryError:
             raise Error("The device ran out of memory: choose a smaller size, or close other programs.") from None
@@ -132,3 +137,19 @@ class Clock:
             return Progress("drawing", step.index, step.total)
         seconds = (now - self._first) / (step.index - 1) * (step.total - step.index)
         return Progress("drawing", step.index, step.total, seconds)
+
+
+class Glimpses:
+    """How the picture looks on the way, made anew every `GLANCE` seconds at most: a fast GPU has no time for more."""
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+        self._due = time.monotonic() + GLANCE
+        self._latest: Image.Image | None = None
+
+    def at(self, step: Step) -> Image.Image | None:
+        """The latest preview; None before the first."""
+        if time.monotonic() >= self._due:
+            self._latest = preview(self._base, step.latents)
+            self._due = time.monotonic() + GLANCE
+        return self._latest

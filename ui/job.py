@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from PIL import Image
 
 from sdlora.errors import Error
 from sdlora.sampling.denoise import Cancelled
@@ -50,12 +52,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a job stands. `done` and `total` are steps, while waiting `total` is how many come before; 0 is unknown."""
+    """Where a job stands. `done` and `total` are steps, while waiting `total` is how many come before; 0 is unknown.
+
+    `preview` is how the picture looked when somebody last looked.
+    """
 
     stage: Literal["waiting", "loading", "drawing"]
     done: int = 0
     total: int = 0
     seconds_left: float | None = None
+    preview: Image.Image | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from sdlora.errors import Error
 from sdlora.sampling.denoise import Cancelled
@@ -158,11 +159,15 @@ class MixPage:
         """From Generate to a picture: progress as it comes, then the picture, or one sentence why there is none."""
         session = str(request.session_hash)
         outcome: Updates = {self._status: ""}
+        shown: Image.Image | None = None
         yield {self._generate: gr.update(interactive=False), self._cancel: gr.update(interactive=True)}
         try:
             job = self._jobs[session] = self._engine.start(self._settings(values))
             for progress in job.watch():
-                yield {self._status: text.progress_bar(progress)}
+                updates: Updates = {self._status: text.progress_bar(progress)}
+                if progress.preview is not shown:
+                    shown = updates[self._picture] = progress.preview
+                yield updates
             outcome |= self._finished([job.result(), *values[self._history]][:HISTORY])
         except Cancelled:
             outcome[self._status] = text.note("Cancelled.")
@@ -173,6 +178,8 @@ class MixPage:
             warn("Something went wrong inside sdlora; the terminal in which it runs shows the details.")
         finally:
             self._jobs.pop(session, None)
+        if shown and self._picture not in outcome:  # the preview of a picture that will never be
+            outcome |= self._finished(values[self._history])
         yield {self._generate: gr.update(interactive=True), self._cancel: gr.update(interactive=False), **outcome}
 
     def _settings(self, values: Values) -> Settings:
@@ -190,6 +197,8 @@ class MixPage:
         )
 
     def _finished(self, history: list[Any]) -> Updates:
+        if not history:
+            return {self._picture: None}
         paths = [str(picture.path) for picture in history]
         return {
             self._picture: paths[0],

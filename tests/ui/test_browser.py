@@ -202,6 +202,34 @@ def test_the_picture_comes_with_its_parameters(page, workspace):
     assert shown.bounding_box()["width"] > 2 * served.width  # mini's small pictures are shown enlarged
 
 
+def test_a_picture_can_be_watched_while_it_is_drawn(page, workspace):
+    shown = page.locator("#picture img")
+
+    def watch():
+        """Two previews of a picture that takes its time, then Cancel."""
+        before, had = pictures(workspace), shown.get_attribute("src") if shown.count() else ""
+        set_steps(page, 150)
+        generate_button(page).click()
+        expect(shown).not_to_have_attribute("src", had, timeout=60 * SECONDS)
+        first = shown.get_attribute("src")
+        with urllib.request.urlopen(first) as answer:
+            assert Image.open(BytesIO(answer.read())).size == (256, 256)
+        expect(shown).not_to_have_attribute("src", first)
+        expect(page.locator("#status")).to_contain_text(re.compile(r"step \d+ of 150"))
+        screenshot(page, "preview")
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#status")).to_have_text("Cancelled.")
+        assert pictures(workspace) == before
+
+    watch()
+    expect(shown).to_have_count(0)
+    set_steps(page, 4)
+    path = new_picture(page, workspace)
+    expect(shown).to_have_attribute("src", re.compile(re.escape(path.name)))
+    watch()
+    expect(shown).to_have_attribute("src", re.compile(re.escape(path.name)))
+
+
 def test_an_earlier_picture_can_be_looked_at_again(page, workspace):
     set_steps(page, 4)
     new_picture(page, workspace)

@@ -73,6 +73,17 @@ def test_a_picture_is_a_file_with_its_parameters(tmp_path):
     assert told[-1].stage == "drawing"
 
 
+def test_previews_come_and_stay_until_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr("ui.engine.GLANCE", 0.0)
+    job = Engine(tmp_path).start(replace(SETTINGS, steps=12))
+    seen = [progress.preview for progress in job.watch() if progress.stage == "drawing"]
+    job.result()
+    assert seen[-1].size == (256, 256)
+    monkeypatch.setattr("ui.engine.GLANCE", 1000.0)
+    job = Engine(tmp_path).start(SETTINGS)
+    assert {progress.preview for progress in job.watch()} == {None}
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
