@@ -24,7 +24,8 @@ class Base:
     `scheduler_config` is diffusers' scheduler config with the right `prediction_type`; `prediction_reason` says
     how it was found out. `weights_files` are what `model_hash` is taken of: the checkpoint, or a folder's UNet weights.
     `vae_path` is what the user called a VAE that was put in the place of the base's own, "" for none; `vae_files` its
-    weights.
+    weights. `visited` is the device to which parts come from the CPU while they work, see `sampling.memory`; None while
+    all of them live on one.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Base:
     weights_files: list[Path] = field(default_factory=list)
     vae_path: str = ""
     vae_files: list[Path] = field(default_factory=list)
+    visited: torch.device | None = None
 
     def __post_init__(self) -> None:
         for module in (self.unet, self.vae, *self.text_encoders):
@@ -56,7 +58,13 @@ class Base:
 
     @property
     def device(self) -> torch.device:
-        return self.unet.device
+        """Where it computes, and so where its inputs have to be."""
+        return self.visited or self.unet.device
+
+    @property
+    def parts(self) -> dict[str, list[nn.Module]]:
+        """The networks by the part of a picture's way that they work in: `text_encoders`, `unet`, `vae`."""
+        return {"text_encoders": self.text_encoders, "unet": [self.unet], "vae": [self.vae]}
 
     @property
     def vae_factor(self) -> int:
@@ -69,7 +77,9 @@ class Base:
         return int(self.unet.config["sample_size"]) * self.vae_factor
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Base":
-        """Move and cast in place. SDXL's VAE overflows in fp16 (black pictures), so there it is fp32 instead."""
+        """Move and cast in place, all of it. SDXL's VAE overflows in fp16 (black pictures), so there it is fp32."""
+        if device is not None:
+            self.visited = None
         # nn.Module's own `to`: diffusers' warns of parts to keep in fp32 at each cast, though these networks have none.
         for module in (self.unet, *self.text_encoders):
             nn.Module.to(module, device=device, dtype=dtype)
