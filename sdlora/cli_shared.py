@@ -40,8 +40,12 @@ def mixing(command: Command) -> Command:
     return _with(
         command,
         click.option("--adapter", "adapters", multiple=True, metavar="FILE_OR_NAME[:WEIGHT]", help=ADAPTER_HELP),
-        click.option("--mix", "mix_file", type=FILE, metavar="FILE.toml", help="A mix that sdlora mix or a Mixer saved."),
-        click.option("--mode", type=MODES, help="All at once (blend, the usual), in turns, or the mean of predictions."),
+        click.option(
+            "--mix", "mix_file", type=FILE, metavar="FILE.toml", help="A mix that sdlora mix or a Mixer saved."
+        ),
+        click.option(
+            "--mode", type=MODES, help="All at once (blend, the usual), in turns, or the mean of predictions."
+        ),
         click.option("--equalise", is_flag=True, help="1.0 means the same strength for every adapter."),
     )
 
