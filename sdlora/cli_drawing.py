@@ -5,29 +5,29 @@ from typing import Any
 
 import click
 
-from .cli_shared import AS_JSON, DEVICE, FORCE, PREDICTION, WORKSPACE, print_json, refuse_to_overwrite, speak_softly
+from .cli_shared import (
+    AS_JSON,
+    DEVICE,
+    FILE,
+    FORCE,
+    MODES,
+    PREDICTION,
+    WORKSPACE,
+    drawing,
+    mixing,
+    print_json,
+    refuse_to_overwrite,
+    speak_softly,
+)
 from .errors import Error
-
-MODES = click.Choice(["blend", "switch", "composite"])
-FILE = click.Path(path_type=Path)
-ADAPTER_HELP = "Or a tag with all its settings, <lora:NAME:TEXT:UNET:start=0.2>. May be given repeatedly."
 
 
 @click.command()
 @click.argument("prompt", required=False)
-@click.option("--adapter", "adapters", multiple=True, metavar="FILE_OR_NAME[:WEIGHT]", help=ADAPTER_HELP)
-@click.option("--mix", "mix_file", type=FILE, metavar="FILE.toml", help="A mix that sdlora mix or the library saved.")
-@click.option("--mode", type=MODES, help="All at once (blend, the usual), in turns (switch), or the mean (composite).")
-@click.option("--equalise", is_flag=True, help="Weights in units of strength: 1.0 means the same for every adapter.")
+@mixing
 @click.option("--like", type=FILE, metavar="PICTURE", help="All as in this picture, save what is given beside it.")
 @click.option("--base", help="mini, a hub id, a diffusers folder or a checkpoint file.  [default: mini, or --like's]")
-@click.option("--negative", help="What should not be in the picture.")
-@click.option("--seed", type=int, help="Same seed, same picture; unset: a random one.")
-@click.option("--steps", type=int, help="Sampling steps.")
-@click.option("--guidance", type=float, help="Guidance scale.")
-@click.option("--sampler", help="Euler a, DPM++ 2M Karras, DPM++ SDE, DDIM, UniPC, LCM, …; a wrong name lists all.")
-@click.option("--size", help="Side, or WIDTHxHEIGHT, in pixels.")
-@click.option("--clip-skip", type=int, help="Counted as A1111 does; 1 skips nothing.")
+@drawing
 @click.option("--image", type=FILE, help="A picture to draw over.")
 @click.option("--strength", type=float, help="How much of --image is drawn anew, 0 to 1.  [default: 0.6]")
 @click.option("--upscale", type=float, metavar="SCALE", help="Draw again, this many times as large, over the first.")
@@ -42,9 +42,14 @@ ADAPTER_HELP = "Or a tag with all its settings, <lora:NAME:TEXT:UNET:start=0.2>.
 def generate(out: Path | None, as_json: bool, **given: Any) -> None:
     """Draw PROMPT with any number of adapters, or a picture again with --like."""
     speak_softly()
+    from .drawing_progress import DrawingProgress
     from .mixing.command import generate_files
 
-    paths, pictures = generate_files(_wanted(given), out, say=lambda sentence: click.echo(sentence, err=True))
+    wanted = _wanted(given)
+    with DrawingProgress(wanted.drawing["count"], visible=not as_json) as progress:
+        paths, pictures = generate_files(
+            wanted, out, say=lambda sentence: click.echo(sentence, err=True), on_step=progress
+        )
     if as_json:
         print_json([
             {"path": path, "seed": picture.parameters.seed, "parameters": str(picture.parameters)}
@@ -63,9 +68,9 @@ def _wanted(given: dict[str, Any]) -> Any:
         raise Error("--upscale-strength and --upscale-steps are of the second pass: give --upscale SCALE with them")
     pass_again = SecondPass(**{key: value for key, value in second.items() if value is not None})
     size = parse_size(given.pop("size"))
-    drawing = {key: given.pop(key) for key in DRAWING}
-    drawing |= {"size": size, "second_pass": pass_again if second["scale"] is not None else None}
-    return Wanted(drawing=drawing, workspace=Path(given.pop("workspace")), **given)
+    settings = {key: given.pop(key) for key in DRAWING}
+    settings |= {"size": size, "second_pass": pass_again if second["scale"] is not None else None}
+    return Wanted(drawing=settings, workspace=Path(given.pop("workspace")), **given)
 
 
 SECOND_PASS = {"scale": "", "strength": "_strength", "steps": "_steps"}

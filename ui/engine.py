@@ -150,6 +150,6 @@ class Glimpses:
     def at(self, step: Step) -> Image.Image | None:
         """The latest preview; None before the first."""
         if time.monotonic() >= self._due:
-            self._latest = preview(self._base, step.latents)
+            self._latest = preview(self._base, step.foreseen)
             self._due = time.monotonic() + GLANCE
         return self._latest

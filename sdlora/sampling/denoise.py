@@ -1,7 +1,7 @@
 """The way from noise to a picture."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from ..bases import Base
 from ..errors import Error
 from .conditioning import Conditioning, Tokens, condition
+from .foreseen import foreseen
 from .recipe import Recipe
 from .samplers import find_sampler, make_scheduler, takes_generator
 
@@ -22,11 +23,13 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """Where a generation stands: `index` of `total` steps done, the latents (1, channels, height / 8, width / 8)."""
+    """Where a generation stands: `index` of `total` steps done, the latents (1, channels, height / 8, width / 8), and
+    the picture that the last one foresees: latents of that shape without their noise."""
 
     index: int
     total: int
     latents: Tensor
+    foreseen: Tensor
 
 
 OnStep = Callable[[Step], None]
@@ -92,9 +95,10 @@ def denoise(base: Base, recipe: Recipe, on_step: OnStep | None = None, asked: As
             (share, _guess(base, entry, t, context.at(index, len(timesteps)), recipe.guidance))
             for share, context in asked(index, len(timesteps))
         ]
-        latents = scheduler.step(_mean(guesses), t, latents, **options).prev_sample
+        guess = _mean(guesses)
+        latents = scheduler.step(guess, t, latents, **options).prev_sample
         if on_step:
-            on_step(Step(index + 1, len(timesteps), latents))
+            on_step(Step(index + 1, len(timesteps), latents, foreseen(scheduler, entry, guess, t)))
     return latents
 
 
@@ -132,7 +136,7 @@ def draw(base: Base, recipe: Recipe, on_step: OnStep | None = None, prepare: Pre
     total = steps + (len(_schedule(base, enlarged)[1]) if enlarged else 0)
 
     def one_pass(recipe: Recipe, done: int) -> Image.Image:
-        tell = on_step and (lambda step: on_step(Step(done + step.index, total, step.latents)))
+        tell = on_step and (lambda step: on_step(replace(step, index=done + step.index, total=total)))
         return decode(base, denoise(base, recipe, tell, prepare and prepare(recipe)))
 
     picture = one_pass(recipe, 0)

@@ -60,3 +60,12 @@ def test_a_base_in_bf16_looks_as_in_fp32(mini):
     latents = encode_picture(mini, Image.linear_gradient("L").convert("RGB"), (64, 64))
     low = np.asarray(preview(load_base("mini", dtype=torch.bfloat16), latents), dtype=float)
     assert np.abs(low - np.asarray(preview(mini, latents), dtype=float)).mean() < 5
+
+
+def test_a_step_foresees_the_picture_long_before_it_is_there(mini):
+    steps = []
+    latents = denoise(mini, Recipe("red apple", "", 3, 12, 4.0, "DPM++ 2M Karras", (128, 128)), steps.append)
+    decoded = shrunk(decode(mini, latents), 16).ravel()
+    early, noisy = (preview(mini, part) for part in (steps[2].foreseen, steps[2].latents))
+    alike = [np.corrcoef(shrunk(picture, 16).ravel(), decoded)[0, 1] for picture in (early, noisy)]
+    assert alike[0] > 0.7 > 0.5 > alike[1]
