@@ -24,6 +24,11 @@ BASE = click.option(
 VAE = click.option(
     "--vae", help="Another VAE for the base: a .safetensors or .ckpt file, a diffusers folder or a hub id."
 )
+SAFETY = click.option(
+    "--safety/--no-safety",
+    default=None,
+    help="Black out what the base's safety checker finds; unset: where the base has one on this computer.",
+)
 DEVICE = click.option("--device", default="auto", show_default=True, help="cuda, cuda:1, mps or cpu.")
 PREDICTION = click.option(
     "--prediction-type", type=click.Choice(["epsilon", "v_prediction"]), help="What the base predicts; else found out."

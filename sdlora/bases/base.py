@@ -23,6 +23,7 @@ class Base:
     `path` is what the user called it. `text_encoders` and `tokenizers` hold one each for sd1 and sd2, two for sdxl.
     `scheduler_config` is diffusers' scheduler config with the right `prediction_type`; `prediction_reason` says
     how it was found out. `weights_files` are what `model_hash` is taken of: the checkpoint, or a folder's UNet weights.
+    `folder` is the diffusers folder that it was read from, None for a file.
     `vae_path` is what the user called a VAE that was put in the place of the base's own, "" for none; `vae_files` its
     weights. `visited` is the device to which parts come from the CPU while they work, see `sampling.memory`; None while
     all of them live on one.
@@ -39,6 +40,7 @@ class Base:
     tokenizers: list[Any]
     scheduler_config: dict[str, Any]
     weights_files: list[Path] = field(default_factory=list)
+    folder: Path | None = None
     vae_path: str = ""
     vae_files: list[Path] = field(default_factory=list)
     visited: torch.device | None = None

@@ -56,6 +56,7 @@ def load_folder(folder: Path, path: str, dtype: torch.dtype) -> Base:
         tokenizers=[_tokenizer(folder, name.replace("text_encoder", "tokenizer"), path) for name in encoders],
         scheduler_config=scheduler,
         weights_files=weights_files(folder / "unet", variant_of(folder / "unet", f"unet of {path}")),
+        folder=folder,
     )
 
 

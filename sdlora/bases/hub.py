@@ -39,6 +39,13 @@ def download_vae(hub_id: str) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=[*files, *(f"vae/{name}" for name in files)]))
 
 
+def download_checker(hub_id: str, revision: str) -> Path:
+    """The folder of a hub model, with its safety checker alone. Raises `Error` as `download` does."""
+    files = ["safety_checker/config.json", "safety_checker/model.safetensors", "feature_extractor/*"]
+    with _reaching(hub_id, "draw with --no-safety"):
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=files))
+
+
 @contextmanager
 def _reaching(hub_id: str, instead: str) -> Iterator[None]:
     try:
