@@ -16,6 +16,7 @@ from recipes.mini.captions import caption, concepts
 from recipes.mini.icons import Icons
 from sdlora.bases import load_base
 from sdlora.data.folder import read_folder
+from sdlora.data.latents import Viewing
 from sdlora.mixing import Mixer
 from sdlora.precision import fastest_dtype
 from sdlora.training.config import TrainConfig
@@ -46,7 +47,8 @@ class Known:
     def __init__(self, base: str, folder: Path) -> None:
         loaded = load_base(base)
         self._mixer = Mixer(loaded)
-        self._draws = Holdout(loaded, read_folder(folder).examples, loaded.resolution, seed=0, encoder_trains=True)
+        viewing = Viewing.square(loaded.resolution)
+        self._draws = Holdout(loaded, read_folder(folder).examples, viewing, seed=0, encoder_trains=True)
         for module in (loaded.unet, *loaded.text_encoders):
             nn.Module.to(module, fastest_dtype("cpu"))
         self._denoiser = Denoiser(loaded)

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from sdlora import Mixer, load_base
-from sdlora.data import fit, open_image, read_folder, sample_facts
+from sdlora.data import cut, open_image, read_folder, sample_facts
 
 CELL, GAP = 176, 8
 TARGET = Path(__file__).parent.parent / "docs" / "hero.png"
@@ -18,7 +18,7 @@ TARGET = Path(__file__).parent.parent / "docs" / "hero.png"
 def pictures(adapter: str, dataset: str, prompt: str, seed: int) -> tuple[list[Image.Image], list[Image.Image]]:
     """Four images that were trained on; the base's picture and the adapter's."""
     examples = read_folder(f"sample:{dataset}").examples
-    four = [fit(open_image(e.path), CELL, CELL).image for e in examples[:: len(examples) // 4][:4]]
+    four = [cut(open_image(e.path), (CELL, CELL)) for e in examples[:: len(examples) // 4][:4]]
     facts = sample_facts(f"sample:{dataset}")
     mixer = Mixer(load_base("mini"))
     drawn = []

@@ -8,6 +8,7 @@ from torch import nn
 
 from .bases import load_base
 from .data.folder import read_folder
+from .data.latents import Viewing
 from .data.sample import holdout_beside
 from .devices import pick_device
 from .mixing import Mixer
@@ -74,7 +75,7 @@ def evaluate(
     mixer = Mixer(loaded)
     mixer.set({str(adapter): weight})  # refused now, if it is to be refused, not after the first half
     mixer.clear()
-    holdout = Holdout(loaded, examples, loaded.resolution, seed=seed, encoder_trains=True)
+    holdout = Holdout(loaded, examples, Viewing.square(loaded.resolution), seed=seed, encoder_trains=True)
     for module in (loaded.unet, *loaded.text_encoders):
         nn.Module.to(module, dtype)  # diffusers' own `to` warns without a reason
     denoiser = Denoiser(loaded)

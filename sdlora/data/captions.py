@@ -1,6 +1,7 @@
 """Where captions come from: files beside the images, `metadata.jsonl`, kohya's folder names."""
 
 import json
+import math
 import posixpath
 import re
 import unicodedata
@@ -41,23 +42,30 @@ def caption_files(files: Iterable[Path]) -> dict[tuple[Path, str], Path]:
     return found
 
 
+class Row(NamedTuple):
+    """What a `metadata.jsonl` says of an image."""
+
+    text: str = ""
+    weight: float = 1.0
+
+
 def read_caption(path: Path) -> str:
-    """A caption file's text on one line. Raises Error where it is not UTF-8."""
-    return " ".join(_read_utf8(path).split())
+    """A caption file's text, its lines without what is too much between words. Raises Error where it is not UTF-8."""
+    return _tidy(_read_utf8(path))
 
 
-def metadata_captions(root: Path, files: Iterable[Path]) -> dict[str, str]:
-    """Image path relative to `root` (posix, NFC) -> caption, from each `metadata.jsonl` of the Hugging Face
-    image-folder convention (`file_name` is relative to that file's folder).
+def metadata_rows(root: Path, files: Iterable[Path]) -> dict[str, Row]:
+    """Image path relative to `root` (posix, NFC) -> its row, from each `metadata.jsonl` of the Hugging Face
+    image-folder convention (`file_name` is relative to that file's folder), with a `weight` beside it.
 
     Raises Error, naming file and line, for a line that is not such a row.
     """
-    captions: dict[str, str] = {}
+    captions: dict[str, Row] = {}
     for metadata in files:
         if metadata.name.lower() == METADATA:
             folder = metadata.parent.relative_to(root).as_posix()
-            for file_name, text in _rows(metadata):
-                captions[normal(posixpath.normpath(posixpath.join(folder, file_name)))] = text
+            for file_name, row in _rows(metadata):
+                captions[normal(posixpath.normpath(posixpath.join(folder, file_name)))] = row
     return captions
 
 
@@ -74,7 +82,7 @@ def without_trigger(caption: str, trigger: str) -> str:
     return ", ".join(part for part in (" ".join(piece.split()) for piece in rest.split(",")) if part)
 
 
-def _rows(metadata: Path) -> Iterator[tuple[str, str]]:
+def _rows(metadata: Path) -> Iterator[tuple[str, Row]]:
     for number, line in enumerate(_read_utf8(metadata).split("\n"), start=1):
         if not line.strip():
             continue
@@ -84,8 +92,16 @@ def _rows(metadata: Path) -> Iterator[tuple[str, str]]:
             raise Error(f"Line {number} of '{metadata}' is not JSON ({problem}): correct or remove it.") from problem
         if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
             raise Error(f"Line {number} of '{metadata}' has no `file_name`: each line needs `file_name` and `text`.")
-        if isinstance(row.get("text"), str):
-            yield row["file_name"].replace("\\", "/"), " ".join(row["text"].split())
+        weight = row.get("weight", 1.0)
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+            raise Error(f"Line {number} of '{metadata}' has the weight {weight!r}: give a number from 0 on.")
+        text = row.get("text")
+        yield row["file_name"].replace("\\", "/"), Row(_tidy(text) if isinstance(text, str) else "", float(weight))
+
+
+def _tidy(text: str) -> str:
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    return "\n".join(line for line in lines if line)
 
 
 def _read_utf8(path: Path) -> str:

@@ -8,14 +8,16 @@ from pathlib import Path
 
 from sdlora.data.captions import (
     KohyaFolder,
+    Row,
     caption_files,
     kohya_folder,
-    metadata_captions,
+    metadata_rows,
     normal,
     read_caption,
     with_trigger,
 )
 from sdlora.data.images import broken_because
+from sdlora.data.masks import mask_beside, without_masks
 from sdlora.data.sample import is_holdout, resolve_folder
 from sdlora.errors import Error
 
@@ -27,11 +29,15 @@ SURPRISING_REPEATS = 1000
 
 @dataclass(frozen=True)
 class Example:
-    """An image with its caption, seen `repeats` times an epoch."""
+    """An image with its caption, seen `repeats` times an epoch; its loss counts `weight` times, and within it what is
+    white in its `mask`. `lines` are the lines of a caption that has several, each as a caption of its own."""
 
     path: Path
     caption: str
     repeats: int = 1
+    weight: float = 1.0
+    mask: Path | None = None
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ def read_folder(folder: str | Path, trigger: str | None = None) -> Dataset:
     """
     root, trigger = resolve_folder(folder), (trigger or "").strip() or None
     files, skipped = _files_below(root)
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    images = without_masks([path for path in files if path.suffix.lower() in SUFFIXES])
     skipped += [
         Skipped(path, f"{path.suffix} files are not read, convert it to png or jpg")
         for path in files
@@ -88,7 +94,7 @@ class _Reader:
     def __init__(self, root: Path, files: list[Path], trigger: str | None):
         self.root, self.trigger = root, trigger
         self.beside = caption_files(files)
-        self.metadata = metadata_captions(root, files)
+        self.metadata = metadata_rows(root, files)
         self.without_caption: set[Path] = set()
 
     def read(self, path: Path) -> Example | Skipped:
@@ -103,7 +109,10 @@ class _Reader:
             return Skipped(path, f"its caption {str(problem).rstrip('.')}")
         if not caption:
             self.without_caption.add(path)
-        return Example(path, with_trigger(caption, self.trigger), kohya.repeats if kohya else 1)
+        repeats, weight = kohya.repeats if kohya else 1, self._row(path).weight
+        lines = tuple(with_trigger(line, self.trigger) for line in caption.split("\n")) if "\n" in caption else ()
+        whole = with_trigger(" ".join(caption.split()), self.trigger)
+        return Example(path, whole, repeats, weight, mask_beside(path), lines)
 
     def warnings(self, examples: list[Example]) -> list[str]:
         found = []
@@ -124,10 +133,10 @@ class _Reader:
     def _caption(self, path: Path, kohya: KohyaFolder | None) -> str:
         """The caption without the trigger; blank where there is none. Raises Error where it cannot be read."""
         beside = self.beside.get((path.parent, normal(path.stem)))
-        relative = normal(path.relative_to(self.root).as_posix())
-        return (
-            (read_caption(beside) if beside else "") or self.metadata.get(relative, "") or (kohya.name if kohya else "")
-        )
+        return (read_caption(beside) if beside else "") or self._row(path).text or (kohya.name if kohya else "")
+
+    def _row(self, path: Path) -> Row:
+        return self.metadata.get(normal(path.relative_to(self.root).as_posix()), Row())
 
     def _kohya(self, path: Path) -> KohyaFolder | None:
         """The nearest folder above the image, within the root, that is named as kohya's are."""

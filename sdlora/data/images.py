@@ -1,6 +1,5 @@
 """Reading pictures: whatever a file holds becomes an upright RGB image on white, then the size that is trained."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,7 @@ from sdlora.errors import Error
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 # A picture decodes to three or four bytes a pixel; beyond this a small file could fill the memory.
 MAX_PIXELS = 2**27
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """An image brought to a size: `lost` is the share of its area cut away, `upscaled` the enlargement (1.0: none)."""
-
-    image: Image.Image
-    lost: float
-    upscaled: float
+ORIENTATION, FIRST_ON_ITS_SIDE = 0x0112, 5  # EXIF; 5 to 8 swap width and height
 
 
 def open_image(path: Path) -> Image.Image:
@@ -34,7 +25,29 @@ def open_image(path: Path) -> Image.Image:
             image.load()
             return _on_white(_upright(image))
     except Exception as problem:  # decoders raise whatever they stumble over: OSError, SyntaxError, struct.error, …
-        raise Error(f"The image '{path}' cannot be read ({_reason(problem)}): replace it or take it out.") from problem
+        raise _unreadable(path, problem) from problem
+
+
+def open_alpha(path: Path) -> Image.Image | None:
+    """An image's opacity, upright, as 8-bit grey; None where it has no transparency. Raises `Error` as `open_image`."""
+    try:
+        with _header_read(path) as image:
+            if not image.has_transparency_data:
+                return None
+            image.load()
+            return _upright(image).convert("RGBA").getchannel("A")
+    except Exception as problem:
+        raise _unreadable(path, problem) from problem
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Width and height of what `open_image` gives, from the header alone. Raises `Error` as it does."""
+    try:
+        with _header_read(path) as image:
+            turned = image.getexif().get(ORIENTATION, 1) >= FIRST_ON_ITS_SIDE
+            return image.size[::-1] if turned else image.size
+    except Exception as problem:
+        raise _unreadable(path, problem) from problem
 
 
 def broken_because(path: Path) -> str | None:
@@ -46,20 +59,6 @@ def broken_because(path: Path) -> str | None:
     except Exception as problem:  # as above
         return _reason(problem)
     return None
-
-
-def fit(image: Image.Image, width: int, height: int) -> Fitted:
-    """Cut the centre of the wanted aspect ratio and resize it (Lanczos) to width × height pixels.
-
-    Resampling straight from the fractional box keeps the proportions exact, which rounding the resized side would not.
-    """
-    scale = max(width / image.width, height / image.height)
-    box_width, box_height = min(width / scale, image.width), min(height / scale, image.height)
-    left, top = (image.width - box_width) / 2, (image.height - box_height) / 2
-    box = (left, top, left + box_width, top + box_height)
-    resized = image.resize((width, height), Image.Resampling.LANCZOS, box=box)
-    lost = 1 - box_width * box_height / (image.width * image.height)
-    return Fitted(resized, max(lost, 0.0), max(scale, 1.0))
 
 
 def to_array(image: Image.Image) -> NDArray[np.float32]:
@@ -92,6 +91,10 @@ def _on_white(image: Image.Image) -> Image.Image:
     rgba = image.convert("RGBA")
     white = Image.new("RGBA", rgba.size, "white")
     return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _unreadable(path: Path, problem: Exception) -> Error:
+    return Error(f"The image '{path}' cannot be read ({_reason(problem)}): replace it or take it out.")
 
 
 def _reason(problem: Exception) -> str:

@@ -1,66 +1,132 @@
 """Images as latents, encoded once: the VAE costs more than a UNet forward, so no step may wait for it."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from random import Random
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from .buckets import Buckets, Size, square
+from .cache import Encoded, LatentCache
 from .folder import Example
-from .images import fit, open_image, to_array
+from .images import open_image, to_array, upright_size
+from .masks import mask_of
+from .views import View, views
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the VAE's encoder said of one view of an image: mean and std (channels, h, w), scaled for the UNet, fp32 on
+    the CPU; and the view's mask (1, h, w), if it has one."""
+
+    mean: Tensor
+    std: Tensor
+    mask: Tensor | None = None
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """A draw from the encoder's distribution, (channels, h, w)."""
+        return self.mean + self.std * noise
 
 
 @dataclass(frozen=True)
 class Latents:
-    """What the VAE's encoder said of n images: mean and std (n, channels, h, w), scaled for the UNet, fp32 on the CPU.
+    """One image at one size: all of its views, the centred one first. `lost` and `upscaled` say which share of its area
+    that one leaves out and how much it is enlarged."""
 
-    `mirrored` holds the same for the mirrored images, where these were asked for. `lost` and `upscaled` say of each
-    image which share of its area was cropped away and how much it was enlarged.
-    """
+    example: Example
+    size: Size
+    views: tuple[Seen, ...]
+    lost: float = 0.0
+    upscaled: float = 1.0
 
-    mean: Tensor
-    std: Tensor
-    lost: tuple[float, ...]
-    upscaled: tuple[float, ...]
-    mirrored: "Latents | None" = None
+    @property
+    def mean(self) -> Tensor:
+        """Of the centred view."""
+        return self.views[0].mean
 
-    def sample(self, index: int, noise: Tensor, flip: bool = False) -> Tensor:
-        """A draw from the encoder's distribution for one image, (channels, h, w)."""
-        side = self.mirrored if flip and self.mirrored else self
-        return side.mean[index] + side.std[index] * noise
+
+@dataclass(frozen=True)
+class Viewing:
+    """How images are looked at: into which buckets they go, how many random `crops` there are beside the centre's, of
+    at least `smallest` of its sides, whether they are mirrored as well, whether masks count."""
+
+    buckets: tuple[Buckets, ...]
+    crops: int = 1
+    smallest: float = 0.8
+    mirrored: bool = False
+    masked: bool = False
+    seed: int = 0
+
+    @staticmethod
+    def square(side: int) -> "Viewing":
+        """Each image once, its middle as a square."""
+        return Viewing((square(side),))
 
 
 @torch.no_grad()
 def encode_images(
     vae: AutoencoderKL,
     examples: Sequence[Example],
-    resolution: int,
+    viewing: Viewing,
     *,
-    mirrored: bool = False,
+    cache: LatentCache | None = None,
     on_image: Callable[[], None] = lambda: None,
-) -> Latents:
-    """Encode each example at `resolution` × `resolution` pixels: short side resized, centre cropped."""
-    scale = vae.config["scaling_factor"]
-    plain, flipped, lost, upscaled = [], [], [], []
+) -> list[Latents]:
+    """Each example once for each of the `viewing`'s buckets' resolutions. Raises `Error` for an image or a mask that
+    can't be used."""
+    encoder = _Encoder(vae, viewing, cache)
+    found = []
     for example in examples:
-        fitted = fit(open_image(example.path), resolution, resolution)
-        pixels = torch.from_numpy(to_array(fitted.image))[None].to(vae.device, vae.dtype)
-        plain.append(_encoded(vae, pixels, scale))
-        if mirrored:
-            flipped.append(_encoded(vae, pixels.flip(3), scale))
-        lost.append(fitted.lost)
-        upscaled.append(fitted.upscaled)
+        found += [encoder.encode(example, buckets) for buckets in viewing.buckets]
         on_image()
-    facts = (tuple(lost), tuple(upscaled))
-    return Latents(*_stacked(plain), *facts, Latents(*_stacked(flipped), *facts) if mirrored else None)
+    return found
 
 
-def _encoded(vae: AutoencoderKL, pixels: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    distribution = vae.encode(pixels).latent_dist
-    return distribution.mean[0].float().cpu() * scale, distribution.std[0].float().cpu() * scale
+class _Encoder:
+    def __init__(self, vae: AutoencoderKL, viewing: Viewing, cache: LatentCache | None) -> None:
+        self._vae, self._viewing, self._cache = vae, viewing, cache
+        self._scale = vae.config["scaling_factor"]
+        self._factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+
+    def encode(self, example: Example, buckets: Buckets) -> Latents:
+        viewing, digest = self._viewing, image_hash(example)
+        width, height = upright_size(example.path)
+        size = buckets.size_for(width, height)
+        # by content, so that an image keeps its crops when others come or go
+        chance = Random(f"{viewing.seed}/{digest}")
+        chosen = list(
+            views(
+                width,
+                height,
+                size,
+                crops=viewing.crops,
+                smallest=viewing.smallest,
+                mirrored=viewing.mirrored,
+                chance=chance,
+            )
+        )
+        seen = tuple(Seen(*self._encoded(example, digest, view), self._mask(example, view)) for view in chosen)
+        return Latents(example, size, seen, chosen[0].lost(width, height), chosen[0].upscaled)
+
+    def _encoded(self, example: Example, digest: str, view: View) -> Encoded:
+        """Scaled mean and std of a view, from the cache where it is there."""
+        pair = self._cache.load(digest, view) if self._cache else None
+        if pair is None:
+            pixels = torch.from_numpy(to_array(view.of(open_image(example.path))))[None]
+            distribution = self._vae.encode(pixels.to(self._vae.device, self._vae.dtype)).latent_dist
+            pair = distribution.mean[0].float().cpu(), distribution.std[0].float().cpu()
+            if self._cache:
+                self._cache.store(digest, view, pair)
+        return pair[0] * self._scale, pair[1] * self._scale
+
+    def _mask(self, example: Example, view: View) -> Tensor | None:
+        mask = mask_of(example.path, example.mask, view, self._factor) if self._viewing.masked else None
+        return None if mask is None else torch.from_numpy(mask)
 
 
-def _stacked(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    means, stds = zip(*pairs, strict=True)
-    return torch.stack(means), torch.stack(stds)
+def image_hash(example: Example) -> str:
+    """SHA-256 of an image file's bytes."""
+    return hashlib.sha256(example.path.read_bytes()).hexdigest()

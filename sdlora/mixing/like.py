@@ -6,7 +6,8 @@ from typing import Any
 
 from ..adapters import library as adapter_library
 from ..bases import Base
-from ..data.images import fit, open_image
+from ..data.images import open_image
+from ..data.views import cut
 from ..errors import Error
 from ..sampling.recipe import SecondPass
 from .generated import picture_hash
@@ -67,7 +68,7 @@ def check_image(path: str | Path, likeness: Likeness, image: str | Path | None) 
         return
     if image is None:
         raise Error(f"{path} was drawn over another picture: give that one with --image")
-    if picture_hash(fit(open_image(Path(image)), *likeness.settings["size"]).image) != likeness.image:
+    if picture_hash(cut(open_image(Path(image)), likeness.settings["size"])) != likeness.image:
         raise Error(f"{path} was drawn over another picture than {image}: give that one with --image")
 
 

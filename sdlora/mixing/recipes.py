@@ -7,7 +7,8 @@ from pathlib import Path
 from PIL import Image
 
 from ..bases import Base
-from ..data.images import fit, open_image
+from ..data.images import open_image
+from ..data.views import cut
 from ..errors import Error
 from ..sampling.defaults import defaults_for
 from ..sampling.recipe import Recipe, SecondPass
@@ -66,7 +67,7 @@ def recipes(
 
 def _over(recipe: Recipe, picture: Image.Image) -> Recipe:
     """The recipe with the picture cut to its size, once that is known to be one."""
-    return replace(recipe, image=fit(picture.convert("RGB"), *recipe.size).image)
+    return replace(recipe, image=cut(picture.convert("RGB"), recipe.size))
 
 
 def _usual_size(picture: Image.Image, side: int, factor: int) -> tuple[int, int]:

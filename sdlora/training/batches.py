@@ -1,43 +1,56 @@
 """What each forward pass of a training sees, made from the global example index alone."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 
 import torch
 from torch import Tensor
 
 from ..bases import Base
-from ..data.folder import Example
-from ..data.latents import Latents
+from ..data.latents import Latents, Seen
+from ..data.wording import PLAIN, Wording
 from ..sampling.prompts import encode, tokenize
 from .loss import NoiseSchedule
-from .randomness import STRATA, draw
+from .randomness import STRATA, Draw, Order, derived_seed, draw
 
 
 @dataclass(frozen=True)
 class Batch:
-    """n noised latents, their noise and timesteps, and their prompts (token ids, or encoded)."""
+    """n noised latents, their noise and timesteps, and their prompts (token ids, or encoded); each one's `weight` (n,)
+    and, where any has one, its mask (n, 1, h, w)."""
 
     latents: Tensor
     noise: Tensor
     timesteps: Tensor
     prompts: Tensor
+    weights: Tensor
+    masks: Tensor | None = None
 
 
 class Prompts:
-    """Captions as the UNet's input: encoded once where the text encoder is frozen, else as token ids."""
+    """Texts as the UNet's input: encoded once each where the text encoder is frozen, else as token ids.
 
-    def __init__(self, base: Base, captions: Sequence[str], *, encoder_trains: bool) -> None:
-        self._index = {caption: i for i, caption in enumerate(dict.fromkeys(["", *captions]))}
-        texts = list(self._index)
-        if encoder_trains:
-            self._rows = tokenize(base, texts)
-        else:
-            self._rows = torch.cat([encode(base, texts[i : i + 16]).cpu() for i in range(0, len(texts), 16)])
+    Texts that are known from the start can be had after the encoder has been let go.
+    """
 
-    def __call__(self, captions: Sequence[str]) -> Tensor:
+    def __init__(self, base: Base, texts: Sequence[str], *, encoder_trains: bool) -> None:
+        self._base, self._encoder_trains = base, encoder_trains
+        self._rows: dict[str, Tensor] = {}
+        known = list(dict.fromkeys(["", *texts]))
+        for start in range(0, len(known), 16):
+            self._add(known[start : start + 16])
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
         """Token ids (n, length) or encodings (n, length, width)."""
-        return self._rows[[self._index[caption] for caption in captions]]
+        self._add([text for text in dict.fromkeys(texts) if text not in self._rows])
+        return torch.stack([self._rows[text] for text in texts])
+
+    def _add(self, texts: Sequence[str]) -> None:
+        if texts:
+            rows = tokenize(self._base, texts) if self._encoder_trains else encode(self._base, texts).cpu()
+            self._rows |= dict(zip(texts, rows, strict=True))
 
 
 class Batches:
@@ -45,37 +58,63 @@ class Batches:
 
     def __init__(
         self,
-        examples: Sequence[Example],
-        latents: Latents,
+        latents: Sequence[Latents],
         prompts: Prompts,
         schedule: NoiseSchedule,
         *,
         seed: int,
         caption_dropout: float,
         global_batch: int,
+        wording: Wording = PLAIN,
     ) -> None:
-        self._order = [i for i, example in enumerate(examples) for _ in range(example.repeats)]
-        self._captions = [example.caption for example in examples]
-        self._latents, self._prompts, self._schedule = latents, prompts, schedule
+        by_size: dict[tuple[int, int], list[Latents]] = defaultdict(list)
+        for one in latents:
+            by_size[one.size] += [one] * one.example.repeats
+        self._buckets = list(by_size.values())
+        self._order = Order(seed, [len(bucket) for bucket in self._buckets], global_batch)
+        self._prompts, self._schedule, self._wording = prompts, schedule, wording
         self._seed, self._dropout = seed, caption_dropout
         # one optimiser step covers the whole schedule where it has the examples to do so, else several together do
         self._strata = max(global_batch, STRATA)
 
     @property
     def epoch_length(self) -> int:
-        """Examples in a pass over the images, repeats counted."""
-        return len(self._order)
+        """Examples in a pass over the images, repeats and resolutions counted."""
+        return sum(len(bucket) for bucket in self._buckets)
 
     def take(self, indices: Sequence[int]) -> Batch:
-        """The batch of these global example indices."""
-        shape = tuple(self._latents.mean.shape[1:])
-        draws = [draw(self._seed, i, len(self._order), shape, self._strata, self._dropout) for i in indices]
-        images = [self._order[d.example] for d in draws]
-        clean = [self._latents.sample(i, d.latent_noise, d.flip) for i, d in zip(images, draws, strict=True)]
-        captions = ["" if d.drop_caption else self._captions[i] for i, d in zip(images, draws, strict=True)]
+        """The batch of these global example indices, all of one optimiser step."""
+        chosen = [self._chosen(index) for index in indices]
+        seen = [_view(latents, d) for latents, d in chosen]
+        texts = [self._text(index, latents, d) for index, (latents, d) in zip(indices, chosen, strict=True)]
+        positions = torch.tensor([d.position for _, d in chosen], dtype=torch.float64)
         return Batch(
-            latents=torch.stack(clean),
-            noise=torch.stack([d.noise for d in draws]),
-            timesteps=self._schedule.timesteps(torch.tensor([d.position for d in draws], dtype=torch.float64)),
-            prompts=self._prompts(captions),
+            latents=torch.stack([view.sample(d.latent_noise) for view, (_, d) in zip(seen, chosen, strict=True)]),
+            noise=torch.stack([d.noise for _, d in chosen]),
+            timesteps=self._schedule.timesteps(positions),
+            prompts=self._prompts(texts),
+            weights=torch.tensor([latents.example.weight for latents, _ in chosen]),
+            masks=_masks(seen),
         )
+
+    def _chosen(self, index: int) -> tuple[Latents, Draw]:
+        bucket, place = self._order.at(index)
+        latents = self._buckets[bucket][place]
+        return latents, draw(self._seed, index, tuple(latents.mean.shape), self._strata, self._dropout)
+
+    def _text(self, index: int, latents: Latents, d: Draw) -> str:
+        if d.drop_caption:
+            return ""
+        if not self._wording.varies:
+            return self._wording.plain(latents.example)
+        return self._wording.written(latents.example, Random(derived_seed(self._seed, "caption", index)))
+
+
+def _view(latents: Latents, d: Draw) -> Seen:
+    return latents.views[int(d.view * len(latents.views))]
+
+
+def _masks(seen: Sequence[Seen]) -> Tensor | None:
+    if all(view.mask is None for view in seen):
+        return None
+    return torch.stack([torch.ones_like(view.mean[:1]) if view.mask is None else view.mask for view in seen])

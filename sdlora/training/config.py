@@ -78,7 +78,25 @@ class TrainConfig(BaseModel):
     batch_size: Positive | Auto = Field("auto", description="images per forward pass and process")
     gradient_accumulation: Positive = Field(1, description="forward passes per optimiser step")
     resolution: Positive | Auto = Field("auto", description="side of the training images in pixels")
+    more_resolutions: list[Positive] = Field([], description="train each image at these sides as well")
+    buckets: bool = Field(True, description="sizes by the images' shapes, of equal area; off: all are cut square")
+    bucket_step: Positive | Auto = Field("auto", description="sides of buckets are multiples of it, in pixels")
+    bucket_min: Positive | Auto = Field("auto", description="shortest side of a bucket")
+    bucket_max: Positive | Auto = Field("auto", description="longest side of a bucket")
+    upscale: bool = Field(True, description="enlarge small images; off: they get a smaller bucket")
+    crops: Positive = Field(1, description="views of each image: the middle, and random crops beside it")
+    crop_min: float = Field(0.8, gt=0, le=1, description="random crops have at least this share of an image's sides")
     flip: bool | Auto = Field("auto", description="mirror half of the images")
+    masked: bool = Field(False, description="train on what masks leave: NAME-mask.png beside the image, or its alpha")
+    cache: Literal["disk", "memory"] = Field("disk", description="where encoded images are kept; disk: for later runs")
+
+    caption_prefix: str = Field("", description="put before every caption")
+    caption_suffix: str = Field("", description="put after every caption")
+    caption_lines: Literal["join", "choose"] = Field("join", description="several lines: one caption, or one of them")
+    wildcards: bool = Field(False, description="{red|blue} in a caption is one of them, anew each time")
+    shuffle_tags: bool = Field(False, description="what commas separate in another order each time")
+    keep_tags: Annotated[int, Field(ge=0)] = Field(0, description="so many tags stay in front")
+    tag_dropout: Share = Field(0.0, description="share of tags left out each time; never the trigger")
     caption_dropout: Share | Auto = Field("auto", description="share of examples trained without their caption")
 
     targets: Targets | Auto = Field(
@@ -148,6 +166,9 @@ class ResolvedConfig(TrainConfig):
     steps: Positive
     batch_size: Positive
     resolution: Positive
+    bucket_step: Positive
+    bucket_min: Positive
+    bucket_max: Positive
     flip: bool
     caption_dropout: Share
     targets: Targets

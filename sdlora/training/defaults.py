@@ -70,9 +70,10 @@ def resolve(
         fill([Choice("prior_preservation", 0.0, "off: without a trigger nothing tells what should stay as it is")])
     fill(preset)
     fill(_computed(values, base, device))
+    fill(_buckets(values, base))
     refuse_impossible(values["resolution"], values["precision"], base, device)
     select(base.modules(), values["targets"])  # raises for a target that is nowhere, before anything is made
-    fill(_lengths(values, material.repeated, processes))
+    fill(_lengths(values, material.repeated * (1 + len(values.get("more_resolutions", ()))), processes))
     fill(_attention(values, base, device))
     fill([Choice("sample_prompts", usual_prompts(material.holdout, material.train), "captions, held out if possible")])
     return ResolvedConfig(**values), choices
@@ -80,7 +81,7 @@ def resolve(
 
 def refuse_impossible(resolution: int, precision: str, base: Base, device: torch.device) -> None:
     """Raises `Error` for a resolution that the base's UNet can't halve, and for fp16 where its loss can't be scaled."""
-    factor = base.vae_factor * 2 ** (len(base.unet.config["block_out_channels"]) - 1)
+    factor = _halvings(base)
     if resolution % factor:
         raise Error(f"The setting resolution = {resolution} can't be used: give a multiple of {factor}")
     if precision == "fp16" and device.type != "cuda":
@@ -119,6 +120,18 @@ def _computed(values: dict[str, Any], base: Base, device: torch.device) -> Itera
         reason = "the fastest for the frozen base on this device, measured" if on_cpu else "fastest here"
         yield Choice("precision", fastest, reason)
     yield _checkpointing(device)
+
+
+def _buckets(values: dict[str, Any], base: Base) -> Iterator[Choice]:
+    side, factor = values["resolution"], _halvings(base)
+    yield Choice("bucket_step", factor, f"what {base.path}'s UNet can halve to the end")
+    yield Choice("bucket_min", max(factor, side // 2), "half of the resolution")
+    yield Choice("bucket_max", 2 * side, "twice the resolution")
+
+
+def _halvings(base: Base) -> int:
+    """Sides that are multiples of so many pixels stay whole through VAE and UNet."""
+    return int(base.vae_factor * 2 ** (len(base.unet.config["block_out_channels"]) - 1))
 
 
 def _attention(values: dict[str, Any], base: Base, device: torch.device) -> Iterator[Choice]:

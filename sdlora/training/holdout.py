@@ -7,13 +7,16 @@ from dataclasses import dataclass
 import torch
 
 from ..bases import Base
+from ..data.cache import LatentCache
 from ..data.folder import Example
-from ..data.latents import encode_images
+from ..data.latents import Viewing, encode_images
+from ..data.wording import PLAIN, Wording
 from .batches import Batch, Prompts
 from .loss import NoiseSchedule, squared_error
 from .randomness import generator
 
 TIMESTEPS, NOISES = 10, 4
+BATCH = 8  # divides the draws of an image, so that those of one pass are all of one image, of one size
 Predict = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -35,23 +38,24 @@ class Holdout:
         self,
         base: Base,
         examples: Sequence[Example],
-        resolution: int,
+        viewing: Viewing,
         *,
         seed: int,
         encoder_trains: bool,
-        batch: int = 8,
+        wording: Wording = PLAIN,
+        cache: LatentCache | None = None,
     ) -> None:
-        latents = encode_images(base.vae, examples, resolution).mean
+        latents = [one.mean for one in encode_images(base.vae, examples, viewing, cache=cache)]
         self._schedule = NoiseSchedule.of(base)
-        self._prompts = Prompts(base, [e.caption for e in examples], encoder_trains=encoder_trains)
-        self._captions = [e.caption for e in examples]
-        self._latents, self._batch = latents, batch
+        self._captions = [wording.plain(example) for example in examples]
+        self._prompts = Prompts(base, self._captions, encoder_trains=encoder_trains)
+        self._latents = latents
         positions, noises, images = [], [], []
         for i, example in enumerate(examples):
             own = generator(seed, "holdout", hashlib.sha256(example.path.read_bytes()).hexdigest())
             for band in range(TIMESTEPS):
                 positions += [(band + torch.rand(1, generator=own).item()) / TIMESTEPS] * NOISES
-                noises += list(torch.randn((NOISES, *latents.shape[1:]), generator=own))
+                noises += list(torch.randn((NOISES, *latents[i].shape), generator=own))
                 images += [i] * NOISES
         self._timesteps = self._schedule.timesteps(torch.tensor(positions, dtype=torch.float64))
         self._noises, self._images = noises, images
@@ -65,8 +69,8 @@ class Holdout:
     def measure(self, predict: Predict, device: torch.device) -> HeldOutLoss:
         """The loss of `predict(noisy, timesteps, prompts)`."""
         errors = []
-        for start in range(0, self.draws, self._batch):
-            batch = self._take(slice(start, start + self._batch))
+        for start in range(0, self.draws, BATCH):
+            batch = self._take(slice(start, start + BATCH))
             noisy = self._schedule.noisy(batch.latents, batch.noise, batch.timesteps)
             target = self._schedule.target(batch.latents, batch.noise, batch.timesteps)
             guess = predict(noisy.to(device), batch.timesteps.to(device), batch.prompts.to(device))
@@ -77,8 +81,9 @@ class Holdout:
     def _take(self, part: slice) -> Batch:
         images = self._images[part]
         return Batch(
-            self._latents[images],
+            torch.stack([self._latents[i] for i in images]),
             torch.stack(self._noises[part]),
             self._timesteps[part],
             self._prompts([self._captions[i] for i in images]),
+            torch.ones(len(images)),
         )

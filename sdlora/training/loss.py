@@ -57,9 +57,13 @@ class NoiseSchedule:
         return alpha.sqrt(), (1 - alpha).sqrt()
 
 
-def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of each example, (n, channels, h, w) -> (n,), in fp32."""
-    return (prediction.float() - target.float()).square().mean(dim=(1, 2, 3))
+def squared_error(prediction: Tensor, target: Tensor, masks: Tensor | None = None) -> Tensor:
+    """Mean squared error of each example, (n, channels, h, w) -> (n,), in fp32; within its mask (n, 1, h, w), where a
+    small one counts as much as a large one."""
+    error = (prediction.float() - target.float()).square()
+    if masks is None:
+        return error.mean(dim=(1, 2, 3))
+    return (error * masks).sum(dim=(1, 2, 3)) / (masks.sum(dim=(1, 2, 3)) * error.shape[1])
 
 
 class Denoiser(torch.nn.Module):

@@ -35,8 +35,9 @@ class Objective:
         """Mean loss, in fp32, over these global example indices."""
         batch = self._batches.take(indices)
         target = self._schedule.target(batch.latents, batch.noise, batch.timesteps).to(self._device)
-        errors = squared_error(self._predicted(predict, batch), target)
-        loss = (errors * self._weights(batch.timesteps).to(self._device)).mean()
+        masks = None if batch.masks is None else batch.masks.to(self._device)
+        errors = squared_error(self._predicted(predict, batch), target, masks)
+        loss = (errors * (batch.weights * self._weights(batch.timesteps)).to(self._device)).mean()
         if self._prior and (kept := self._prior.take(indices)):
             loss = loss + self._config.prior_preservation * self._change(predict, kept)
         return loss

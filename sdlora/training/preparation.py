@@ -1,11 +1,18 @@
 """What a training sets up before its first step: the base as it will run, and every image and caption encoded."""
 
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from ..bases import Base
 from ..bases.base import vae_dtype
-from ..data.latents import Latents, encode_images
+from ..data.buckets import Buckets, square
+from ..data.cache import LatentCache
+from ..data.latents import Latents, Viewing, encode_images
+from ..data.wording import Wording
 from .attention import use_attention
 from .batches import Batches, Prompts
 from .config import ResolvedConfig
@@ -50,42 +57,94 @@ def ready_batches(
     examples_per_step: int,
 ) -> Batches:
     """The stream of training examples; says which images do not suit the resolution."""
-    examples = material.train
+    examples, wording = material.train, wording_of(config)
     with reporter.console.status(f"encoding {len(examples)} images"):
-        latents = encode_images(base.vae, examples, config.resolution, mirrored=config.flip)
-    for warning in _unsuited(latents, config.resolution):
-        reporter.warn(warning)
+        latents = encode_images(base.vae, examples, viewing_of(config), cache=_cache(base, config))
+    for sentence in _told(latents, len(examples)):
+        reporter.warn(sentence)
+    texts = [] if wording.varies else [wording.plain(example) for example in examples]
     return Batches(
-        examples,
         latents,
-        Prompts(base, [e.caption for e in examples], encoder_trains=encoder_trains),
+        Prompts(base, texts, encoder_trains=encoder_trains),
         NoiseSchedule.of(base),
         seed=config.seed,
         caption_dropout=config.caption_dropout,
         global_batch=examples_per_step,
+        wording=wording,
     )
+
+
+def viewing_of(config: ResolvedConfig) -> Viewing:
+    """How the run looks at its images."""
+    return Viewing(
+        tuple(_buckets(config, side) for side in (config.resolution, *config.more_resolutions)),
+        config.crops,
+        config.crop_min,
+        config.flip,
+        config.masked,
+        config.seed,
+    )
+
+
+def wording_of(config: ResolvedConfig) -> Wording:
+    """What the run makes of captions."""
+    return Wording(
+        config.caption_prefix,
+        config.caption_suffix,
+        config.caption_lines == "choose",
+        config.wildcards,
+        config.shuffle_tags,
+        config.keep_tags,
+        config.tag_dropout,
+        config.trigger or "",
+    )
+
+
+def _buckets(config: ResolvedConfig, side: int) -> Buckets:
+    if not config.buckets:
+        return square(side)
+    scale = side / config.resolution
+    smallest, largest = (round(limit * scale) for limit in (config.bucket_min, config.bucket_max))
+    return Buckets(side, config.bucket_step, smallest, largest, config.upscale)
+
+
+def _cache(base: Base, config: ResolvedConfig) -> LatentCache | None:
+    return LatentCache(Path(config.workspace) / "cache" / "latents", base.vae) if config.cache == "disk" else None
 
 
 def ready_holdout(base: Base, config: ResolvedConfig, material: Material, *, encoder_trains: bool) -> Holdout | None:
     """The fixed draws that the held-out loss is measured on; None where nothing is held out."""
     if not material.holdout:
         return None
-    return Holdout(base, material.holdout, config.resolution, seed=config.seed, encoder_trains=encoder_trains)
+    return Holdout(
+        base,
+        material.holdout,
+        Viewing((_buckets(config, config.resolution),)),
+        seed=config.seed,
+        encoder_trains=encoder_trains,
+        wording=wording_of(config),
+        cache=_cache(base, config),
+    )
 
 
 def let_go(base: Base, config: ResolvedConfig, *, encoder_trains: bool) -> None:
     """Give back memory once everything is encoded: the VAE is left for previews alone, so the run's precision does for
     it, and a frozen text encoder is left for nothing."""
     nn.Module.to(base.vae, vae_dtype(base.family, PRECISIONS[config.precision]))
-    if not encoder_trains:
+    if not encoder_trains and not wording_of(config).varies:
         for encoder in base.text_encoders:
             encoder.to("meta")
 
 
-def _unsuited(latents: Latents, resolution: int) -> list[str]:
-    images, warnings = len(latents.lost), []
-    if cut := sum(lost > MUCH_LOST for lost in latents.lost):
-        warnings.append(f"{cut} of {images} images lose over a fifth of their area to the square crop")
-    if enlarged := sum(scale > 1 for scale in latents.upscaled):
-        warnings.append(f"{enlarged} of {images} images are smaller than {resolution} px: enlarged")
-    return warnings
+def _told(latents: Sequence[Latents], images: int) -> list[str]:
+    """The buckets where there are several, and which images do not suit theirs; of the first resolution."""
+    first, found = latents[:: len(latents) // images], []
+    buckets = Counter(one.size for one in latents)
+    if len(buckets) > 1:
+        sizes = ", ".join(f"{width}x{height}: {n}" for (width, height), n in sorted(buckets.items()))
+        found.append(f"buckets {sizes}")
+    if cut := sum(one.lost > MUCH_LOST for one in first):
+        found.append(f"{cut} of {images} images lose over a fifth of their area where they are cut to their bucket")
+    if enlarged := sum(one.upscaled > 1 for one in first):
+        found.append(f"{enlarged} of {images} images are smaller than their bucket: enlarged")
+    return found

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..bases import Base
 from ..data.captions import without_trigger
 from ..data.folder import Example
-from ..data.latents import Latents
+from ..data.latents import Latents, Seen
 from ..errors import Error
 from ..files import write_atomically
 from ..sampling.defaults import defaults_for
@@ -38,10 +38,13 @@ class Prior:
     def __init__(
         self, base: Base, config: ResolvedConfig, captions: Sequence[str], latents: Tensor, *, encoder_trains: bool
     ) -> None:
-        facts = (0.0,) * len(captions)
+        size = config.resolution, config.resolution
+        drawn = [
+            Latents(Example(Path(), caption), size, (Seen(mean, torch.zeros_like(mean)),))
+            for caption, mean in zip(captions, latents, strict=True)
+        ]
         self._batches = Batches(
-            [Example(Path(), caption) for caption in captions],
-            Latents(latents, torch.zeros_like(latents), facts, facts),
+            drawn,
             Prompts(base, captions, encoder_trains=encoder_trains),
             NoiseSchedule.of(base),
             seed=derived_seed(config.seed, "prior"),

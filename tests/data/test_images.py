@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from sdlora.data.images import broken_because, fit, open_image, to_array
+from sdlora.data.images import broken_because, open_image, to_array
+from sdlora.data.views import centred, cut
 from sdlora.errors import Error
 
 ORIENTATION = 0x0112
@@ -152,24 +153,24 @@ sides = st.integers(1, 90)
 
 
 @given(sides, sides, sides, sides)
-def test_fit_gives_the_size_and_tells_what_is_lost(source_w: int, source_h: int, width: int, height: int) -> None:
-    fitted = fit(Image.new("RGB", (source_w, source_h)), width, height)
-    assert fitted.image.size == (width, height)
+def test_a_cut_has_the_size_and_tells_what_is_lost(source_w: int, source_h: int, width: int, height: int) -> None:
+    view = centred(source_w, source_h, (width, height))
+    assert view.of(Image.new("RGB", (source_w, source_h))).size == (width, height)
     kept = min(source_w / source_h, width / height) / max(source_w / source_h, width / height)
-    assert fitted.lost == pytest.approx(1 - kept, abs=1e-6)
-    assert fitted.upscaled == pytest.approx(max(1.0, width / source_w, height / source_h))
+    assert view.lost(source_w, source_h) == pytest.approx(1 - kept, abs=1e-6)
+    assert view.upscaled == pytest.approx(max(1.0, width / source_w, height / source_h))
 
 
-def test_fit_keeps_the_centre() -> None:
+def test_a_cut_keeps_the_centre() -> None:
     image = Image.new("RGB", (100, 50), RED)
     image.paste(BLUE, (35, 0, 65, 50))
-    fitted = fit(image, 50, 50)
-    assert (fitted.lost, fitted.upscaled) == (0.5, 1.0)
-    assert [fitted.image.getpixel((x, 25)) for x in (9, 10, 39, 40)] == [RED, BLUE, BLUE, RED]
+    view = centred(100, 50, (50, 50))
+    assert (view.lost(100, 50), view.upscaled) == (0.5, 1.0)
+    assert [view.of(image).getpixel((x, 25)) for x in (9, 10, 39, 40)] == [RED, BLUE, BLUE, RED]
 
 
-def test_fit_leaves_the_right_size_alone() -> None:
-    assert fit(quadrants(), 64, 32).image.tobytes() == quadrants().tobytes()
+def test_a_cut_leaves_the_right_size_alone() -> None:
+    assert cut(quadrants(), (64, 32)).tobytes() == quadrants().tobytes()
 
 
 def test_array_is_channels_first_from_minus_one_to_one() -> None:

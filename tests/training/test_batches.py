@@ -1,12 +1,14 @@
 """What a forward pass sees does not depend on how the examples were split into batches."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from sdlora.data.folder import Example
-from sdlora.data.latents import Latents
+from sdlora.data.latents import Latents, Seen
+from sdlora.data.wording import Wording
 from sdlora.training.batches import Batches, Prompts
 from sdlora.training.loss import NoiseSchedule
 
@@ -18,14 +20,20 @@ def prompts(mini):
     return Prompts(mini, CAPTIONS, encoder_trains=True)
 
 
+def image(caption, value, *, repeats=1, mirrored=False, size=(64, 64), **more):
+    """Latents that are all `value`; where mirrored, -1 - value in a second view."""
+    mean = torch.full((4, size[1] // 8, size[0] // 8), float(value))
+    views = [Seen(mean, torch.zeros_like(mean))]
+    views += [Seen(-1 - mean, torch.zeros_like(mean))] if mirrored else []
+    return Latents(Example(Path(caption), caption, repeats, **more), size, tuple(views))
+
+
 def stream(mini, prompts, *, repeats=(1, 1, 1), dropout=0.0, mirrored=False, global_batch=4):
-    examples = [Example(Path(c), c, n) for c, n in zip(CAPTIONS, repeats, strict=True)]
-    mean = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 4, 8, 8)
-    none = (0.0,) * 3
-    flipped = Latents(-1 - mean, torch.zeros_like(mean), none, none) if mirrored else None
-    latents = Latents(mean, torch.zeros_like(mean), none, none, flipped)
+    latents = [
+        image(caption, i, repeats=n, mirrored=mirrored)
+        for i, (caption, n) in enumerate(zip(CAPTIONS, repeats, strict=True))
+    ]
     return Batches(
-        examples,
         latents,
         prompts,
         NoiseSchedule.of(mini),
@@ -80,3 +88,43 @@ def test_frozen_encoders_run_once(mini):
     assert torch.equal(encoded, mini.text_encoders[0](tokens).last_hidden_state) or torch.allclose(
         encoded, mini.text_encoders[0](tokens).last_hidden_state, atol=1e-5
     )
+
+
+def several(mini, prompts, latents, **more):
+    return Batches(
+        latents, prompts, NoiseSchedule.of(mini), seed=3, caption_dropout=0.0, **({"global_batch": 4} | more)
+    )
+
+
+def test_a_step_is_of_one_size_whatever_the_split(mini, prompts):
+    wide = [image("red disc", i, size=(128, 64)) for i in range(3)]
+    batches = several(mini, prompts, [image("blue disc", 9), *wide])
+    shapes = set()
+    for step in range(8):
+        whole = batches.take(range(4 * step, 4 * step + 4))
+        parts = [batches.take(range(4 * step + i, 4 * step + i + 2)) for i in (0, 2)]
+        assert torch.equal(whole.latents, torch.cat([part.latents for part in parts]))
+        shapes.add(tuple(whole.latents.shape[1:]))
+    assert shapes == {(4, 8, 8), (4, 8, 16)}
+
+
+def test_weights_and_masks_go_with_their_image(mini, prompts):
+    half = torch.zeros(1, 8, 8)
+    half[:, :4] = 1
+    masked = image("red disc", 0, weight=0.5)
+    masked = replace(masked, views=(replace(masked.views[0], mask=half),))
+    batch = several(mini, prompts, [masked, image("blue disc", 1)]).take(range(4))
+    for latents, weight, mask in zip(batch.latents, batch.weights, batch.masks, strict=True):
+        first = latents[0, 0, 0] == 0
+        assert weight == (0.5 if first else 1.0) and mask.mean() == (0.5 if first else 1.0)
+    assert several(mini, prompts, [image("blue disc", 1)]).take(range(4)).masks is None
+
+
+def test_captions_vary_by_their_index_alone(mini):
+    tags = image("a, b, c, d", 0)
+    wording = Wording(shuffle=True, keep=1, tag_dropout=0.3)
+    prompts = Prompts(mini, [], encoder_trains=True)
+    whole = several(mini, prompts, [tags], wording=wording).take(range(12)).prompts
+    again = several(mini, prompts, [tags], wording=wording, global_batch=3)
+    assert torch.equal(whole, torch.cat([again.take(range(i, i + 3)).prompts for i in (0, 3, 6, 9)]))
+    assert len({tuple(row.tolist()) for row in whole}) > 4

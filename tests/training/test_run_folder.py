@@ -13,6 +13,9 @@ from sdlora.training.config import ResolvedConfig, TrainConfig
 from sdlora.training.run_folder import Control, RunFolder
 
 CHOSEN = {
+    "bucket_step": 64,
+    "bucket_min": 64,
+    "bucket_max": 128,
     "flip": True,
     "caption_dropout": 0.1,
     "validate_every": 1,

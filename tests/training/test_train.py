@@ -102,7 +102,7 @@ def test_a_taken_name_becomes_another(small, tmp_path):
 
 def test_it_learns(small, tmp_path):
     folder = draw_images(tmp_path / "one", ["red"])
-    run = sdlora.train(small(tmp_path, images=folder, steps=24, learning_rate=3e-3), quiet=True)
+    run = sdlora.train(small(tmp_path, images=folder, steps=24, learning_rate=3e-3, flip=False), quiet=True)
     losses = [row["loss"] for row in RunFolder(run.folder).metrics() if "loss" in row]
     assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
 
