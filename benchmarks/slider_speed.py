@@ -7,57 +7,34 @@ one process; medians. `--dtype bf16` measures that precision instead and writes 
 """
 
 import argparse
-import copy
 import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 
-from sdlora import Mixer, load_base, save_adapter
+from sdlora import Mixer, load_base
 from sdlora.bases import Base
 from sdlora.bases.random_base import random_base
 from sdlora.files import write_text
 from sdlora.mixing import merged_module
-from tests.adapters.made import ATTENTION, random_adapter
+from tests.adapters.made import ATTENTION
 
 from .machine import load, machine
+from .mixed_by_diffusers import RANK, adapter_files, pipeline_of, quiet
 
-ADAPTERS, RANK, ASKED = 8, 16, 4.0
+ADAPTERS, ASKED = 8, 4.0
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 RESULTS = Path(__file__).parent / "results"
 Weights = dict[str, float]
 Phases = dict[str, float]  # seconds of each phase of one change
 PHASES = {"sdlora": ("finding", "summing", "writing"), "diffusers": ("unfuse", "set", "fuse")}
-
-
-def adapter_files(base: Base, folder: Path) -> list[Path]:
-    """The adapters, in fp16 as most files are."""
-    made = (random_adapter(base, ATTENTION, rank=RANK, alpha=RANK, seed=10**6 * n, size=1e-3) for n in range(ADAPTERS))
-    return [save_adapter(adapter, folder / f"a{n}.safetensors") for n, adapter in enumerate(made)]
-
-
-def pipeline_of(base: Base, files: Sequence[Path]) -> StableDiffusionPipeline:
-    """diffusers' pipeline on a UNet of its own with the same weights, the adapters loaded."""
-    pipeline = StableDiffusionPipeline(
-        vae=base.vae,
-        text_encoder=base.text_encoders[0],
-        tokenizer=base.tokenizers[0],
-        unet=copy.deepcopy(base.unet),
-        scheduler=DDIMScheduler.from_config(base.scheduler_config),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    for file in files:
-        pipeline.load_lora_weights(file, adapter_name=file.stem)
-    return pipeline
 
 
 def our_change(mixer: Mixer, weights: Weights) -> Phases:
@@ -136,7 +113,7 @@ def report(quick: bool, dtype: str, rounds: int) -> str:
     """Measure everything; the whole result as markdown."""
     base = load_base("mini", dtype=DTYPES[dtype]) if quick else random_base("sd1", dtype=DTYPES[dtype])
     with tempfile.TemporaryDirectory() as name:
-        files = adapter_files(base, Path(name))
+        files = adapter_files(base, ATTENTION, ADAPTERS, Path(name))
         pipeline, mixer, before = pipeline_of(base, files), Mixer(base, Path(name)), load()
         with torch.no_grad():
             found = measured(mixer, pipeline, rounds)
@@ -168,6 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dtype", choices=sorted(DTYPES), default="fp32", help="of the base, for both (fp32)")
     parser.add_argument("--rounds", type=int, help="changes of each (9; quick: 3)")
     given = parser.parse_args(arguments)
+    quiet()
     text = report(given.quick, given.dtype, given.rounds or (3 if given.quick else 9))
     print(text)
     if not given.quick:

@@ -34,12 +34,14 @@ class MergedModule:
         return self._kept.get("weight", own).to(own.device, own.dtype)
 
     def put(self, terms: Sequence[Term], low_rank: Concatenated | None, scratch: Scratch) -> None:
-        """Make the module's values the pristine ones and what these terms add; without any, its own again."""
+        """Make the module's values the pristine ones and what these terms add; without any, its own again.
+
+        Without gradients: that is for the caller to see to, once for all modules.
+        """
         of_bias = [term for term in terms if term[1].changes_bias]
         self._put("weight", terms, lambda own, out: add(own, summed(own, terms, low_rank, scratch), out))
         self._put("bias", of_bias, lambda own, out: out.copy_(mixed_bias(own, of_bias)))
 
-    @torch.no_grad()
     def _put(self, name: str, terms: Sequence[Term], write: Callable[[Tensor, Tensor], Tensor]) -> None:
         if not terms and name not in self._kept:
             return

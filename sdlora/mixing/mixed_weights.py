@@ -60,6 +60,7 @@ class MixedWeights:
         """The base's own weight of each module, whatever is mixed in."""
         return Pristine(self._modules, self._places)
 
+    @torch.no_grad()
     def set(self, mix: Sequence[tuple[Adapter, Weights]]) -> None:
         """Make every weight pristine + Σ wᵢ · ΔWᵢ, and biases alike. Touches only modules whose sum changes.
 

@@ -49,8 +49,8 @@ def is_mergeable(module: Any) -> bool:
 
 def device_of(module: Any) -> torch.device:
     """Where the module's numbers lie; the CPU where nobody can tell, as of what is offloaded."""
-    found = (tensor.device for tensor in (*module.parameters(), *module.buffers()) if not tensor.is_meta)
-    return next(found, torch.device("cpu"))
+    kept = (*module._parameters.values(), *module._buffers.values())
+    return next((t.device for t in kept if t is not None and not t.is_meta), torch.device("cpu"))
 
 
 def tells_weight(module: Any) -> bool:

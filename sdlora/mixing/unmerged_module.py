@@ -33,9 +33,11 @@ class UnmergedModule:
         """The base's own weight."""
         return own_weight(self.module)
 
-    @torch.no_grad()
     def put(self, terms: Sequence[Term], low_rank: Concatenated | None, scratch: Scratch) -> None:
-        """Make the module's outputs the pristine ones and what these terms add; without any, its own again."""
+        """Make the module's outputs the pristine ones and what these terms add; without any, its own again.
+
+        Without gradients: that is for the caller to see to, once for all modules.
+        """
         self._change = None  # a hook adds the change that stands here: one that an interruption left does nothing
         if self._hook:
             self._hook.remove()
