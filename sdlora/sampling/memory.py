@@ -23,8 +23,7 @@ Part = Literal["text_encoders", "unet", "vae"]
 Say = Callable[[str], None]
 T = TypeVar("T")
 
-GIB = 2**30
-RESERVE = 2 * GIB  # for what a picture of usual size needs beside the weights
+RESERVE = 3 << 29  # 1.5 GB: what a picture of usual size needs beside the weights
 TILE = 64  # latents along a side: 512 pixels
 LARGE = 1536 * 1536  # pixels from which the VAE always works in tiles, so that it depends on nothing but the size
 # How allocators say it: CUDA's and MPS's, CUDA's libraries', the CPU's on Linux and macOS, the CPU's on Windows.
@@ -47,19 +46,24 @@ def warn(sentence: str) -> None:
     warnings.warn(sentence, stacklevel=3)
 
 
-def place(base: Base, device: torch.device | str, say: Say = warn) -> None:
-    """Move a base that lies on the CPU to a device; where CUDA's free memory is too little for all of it and a picture,
-    its parts stay, and come while they work."""
-    device = torch.device(device)
-    weights, free = weight_bytes(base), free_bytes(device)
-    if free is None or fits(weights, free):
-        base.to(device)
-        return
-    base.visited = device
+def load_within(load: Callable[[torch.device], Base], device: torch.device, say: Say = warn) -> Base:
+    """The base that `load` reads onto a device. Where there is no memory for it, or on CUDA too little left to draw
+    with, its parts wait on the CPU and come while they work. Raises `Error` where not even the CPU has the memory."""
+    done, base = _tried(lambda: load(device))
+    free = free_bytes(device) if done else 0
+    if done and (free is None or free >= RESERVE):
+        return base
+    free_caches()
+    if not done:
+        done, base = (False, None) if device.type == "cpu" else _tried(lambda: load(torch.device("cpu")))
+    if not done:
+        raise Error("there is not enough memory to load this base: close other programs, or use a smaller base")
+    _wait_on_cpu(base, device)
     say(
-        f"{base.path} needs {weights / GIB:.1f} GB and {device} has {free / GIB:.1f} GB free, so its parts wait in the "
-        "computer's memory and come to the GPU in turn, which is slower"
+        f"the memory of {device} is too small for all of {base.path} at once, so its parts wait in the computer's "
+        "memory and come to the device in turn, which is slower"
     )
+    return base
 
 
 @contextmanager
@@ -141,23 +145,16 @@ def free_caches() -> None:
         torch.mps.empty_cache()
 
 
-def weight_bytes(base: Base) -> int:
-    """What a base's networks take."""
-    networks = [network for part in base.parts.values() for network in part]
-    return sum(tensor.nbytes for network in networks for tensor in [*network.parameters(), *network.buffers()])
-
-
 def free_bytes(device: torch.device) -> int | None:
-    """What is left on a GPU: the driver's part, and what PyTorch holds without using it. None for other devices."""
+    """What is left on a GPU: the driver's part, and what PyTorch holds without using it. None for other devices.
+
+    To be asked before it is gone: NVIDIA's driver for Windows then goes on in the computer's memory, many times slower,
+    and says nothing.
+    """
     if device.type != "cuda":
         return None
     held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + held
-
-
-def fits(weights: int, free: int) -> bool:
-    """Whether that many bytes of weights leave room to draw with them."""
-    return weights + RESERVE <= free
 
 
 def _tried(work: Callable[[], T]) -> tuple[bool, Any]:
