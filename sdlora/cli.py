@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from . import cli_drawing, cli_files, cli_grid, cli_sharing
+from . import cli_data, cli_drawing, cli_files, cli_grid, cli_sharing
 from .cli_shared import AS_JSON, BASE, DEVICE, PREDICTION, WORKSPACE, Group, print_json, speak_softly
 from .errors import Error, printable
 from .version import VERSION
@@ -131,8 +131,9 @@ def ui(workspace: str, **settings: Any) -> None:
     launch(Path(workspace), **settings)
 
 
-for _command in (*cli_drawing.COMMANDS, *cli_files.COMMANDS, *cli_grid.COMMANDS, *cli_sharing.COMMANDS):
-    cli.add_command(_command)
+for _commands in (cli_data, cli_drawing, cli_files, cli_grid, cli_sharing):
+    for _command in _commands.COMMANDS:
+        cli.add_command(_command)
 
 
 def main() -> None:

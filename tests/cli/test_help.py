@@ -7,7 +7,7 @@ from sdlora.cli import cli
 
 ALL = {
     *("train", "generate", "grid", "evaluate", "demo", "check", "ui"),
-    *("inspect", "list", "card", "push", "convert", "merge", "resize", "extract", "apply", "compare"),
+    *("doctor", "inspect", "list", "card", "push", "convert", "merge", "resize", "extract", "apply", "compare"),
 }
 
 
