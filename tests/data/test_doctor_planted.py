@@ -1,10 +1,13 @@
 """The issue's figure: a folder of 40 planted faults, all of them named, none fatal, nothing changed."""
 
+import io
+import random
+
 import pytest
 
 from sdlora.data.doctor import clean, examine, write_sheet
 from sdlora.data.folder import read_folder
-from tests.data.planted import hashes, plant
+from tests.data.planted import hashes, plant, scene
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +57,25 @@ def test_the_cleaned_copy_trains_and_has_no_error(examined, tmp_path):
     read = read_folder(tmp_path / "cleaned")
     assert len(read.examples) == len(again.study.pictures) and done.images == len(read.examples) + 1  # one is held out
     assert "ein Würfel, clay style" in {example.caption for example in read.examples}
+
+
+def test_no_damage_is_fatal_and_training_agrees_on_it(tmp_path):
+    chance = random.Random(0)
+    for kind, suffix in (
+        ("PNG", "png"),
+        ("JPEG", "jpg"),
+        ("WEBP", "webp"),
+        ("BMP", "bmp"),
+        ("GIF", "png"),
+        ("TIFF", "png"),
+    ):
+        file = io.BytesIO()
+        scene(1, (48, 48)).save(file, kind)
+        for number in range(25):
+            content = bytearray(file.getvalue())
+            for _ in range(chance.choice([1, 3, 10])):
+                content[chance.randrange(min(len(content), chance.choice([40, 200, 10**6])))] = chance.randrange(256)
+            (tmp_path / f"{kind}{number}.{suffix}").write_bytes(content[: chance.choice([len(content), 300])])
+    read, report = read_folder(tmp_path), examine(tmp_path)
+    assert [picture.look.path for picture in report.study.pictures] == [example.path for example in read.examples]
+    assert len(report.files) == 150 and any(fate.startswith("left out") for fate in report.files.values())

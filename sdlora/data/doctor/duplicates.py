@@ -36,9 +36,12 @@ def duplicate_findings(pictures: Sequence[Picture]) -> Iterator[Finding]:
         same = "file" if group.bytewise else "picture, pixel by pixel,"
         for other in others:
             yield Finding("duplicate", other.name, f"It is the same {same} as {first.name}: remove one of them.")
-    for one, other, how in _alike(pictures, pictures):
-        if pictures.index(one) < pictures.index(other):
-            yield Finding("near-duplicate", other.name, f"It is nearly {one.name}{how}: remove one, if it is the same.")
+    blamed = set()
+    for here, there, how in _alike(pictures, pictures):
+        if here < there and there not in blamed:
+            blamed.add(there)  # of a hundred that are alike each is named once, and not with all of the others
+            one, other = pictures[here].name, pictures[there].name
+            yield Finding("near-duplicate", other, f"It is nearly {one}{how}: remove one, if it is the same.")
 
 
 def leak_findings(train: Sequence[Picture], held: Sequence[Picture]) -> Iterator[Finding]:
@@ -48,20 +51,20 @@ def leak_findings(train: Sequence[Picture], held: Sequence[Picture]) -> Iterator
         if found := by_pixels.get(picture.look.pixels_hash):
             sentence = f"It is held out as well ({found}), which hides over-training: remove it from one side."
             yield Finding("leak", picture.name, sentence)
-    for one, other, how in _alike(train, held):
-        sentence = f"It is nearly the held-out {other.name}{how}: remove it from one side, if it is the same."
-        yield Finding("near-leak", one.name, sentence)
+    blamed = set()
+    for here, there, how in _alike(train, held):
+        if here not in blamed:
+            blamed.add(here)
+            sentence = f"It is nearly the held-out {held[there].name}{how}: remove it from one side, if it is the same."
+            yield Finding("near-leak", train[here].name, sentence)
 
 
-def _alike(ones: Sequence[Picture], others: Sequence[Picture]) -> Iterator[tuple[Picture, Picture, str]]:
-    """Pairs that are not the same pixels but look alike, upright or mirrored, each once."""
-    seen = set()
+def _alike(ones: Sequence[Picture], others: Sequence[Picture]) -> Iterator[tuple[int, int, str]]:
+    """Indices of pairs that are not the same pixels but look alike, upright or mirrored."""
     for how, prints in (
         ("", [picture.look.print for picture in others]),
         (" in a mirror", [picture.look.mirrored for picture in others]),
     ):
         for index, found in near([picture.look.print for picture in ones], prints):
-            one, other = ones[index], others[found]
-            if (index, found) not in seen and one.look.pixels_hash != other.look.pixels_hash:
-                seen.add((index, found))
-                yield one, other, how
+            if ones[index].look.pixels_hash != others[found].look.pixels_hash:
+                yield index, found, how

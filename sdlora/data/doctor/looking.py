@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -12,6 +14,7 @@ from ...errors import Error
 from ..images import FORMATS, MAX_PIXELS, ORIENTATION, open_image
 from .likeness import Fingerprint, fingerprint, mirrored
 
+Fact = TypeVar("Fact")
 ENDINGS = {
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg", ".jfif"),
@@ -114,11 +117,11 @@ def _header(path: Path) -> Header | Fault:
             return Header(
                 format=image.format or "",
                 mode=image.mode,
-                frames=getattr(image, "n_frames", 1),
-                rotated=_is_rotated(image),
+                frames=_told(lambda: int(getattr(image, "n_frames", 1)), 1),
+                rotated=_told(lambda: int(image.getexif().get(ORIENTATION, 1)) > 1, False),
                 deep=image.mode.startswith("I") or _is_deep_png(path),
-                profile=_profile(image.info.get("icc_profile")),
-                clear=_clear(image),
+                profile=_told(lambda: _profile(image.info.get("icc_profile")), ""),
+                clear=_told(lambda: _clear(image), None),
             )
     except Image.DecompressionBombError:
         return Fault(path, "too-large", _TOO_LARGE)
@@ -128,11 +131,12 @@ def _header(path: Path) -> Header | Fault:
         return Fault(path, "truncated", _short(problem))
 
 
-def _is_rotated(image: Image.Image) -> bool:
+def _told(tell: Callable[[], Fact], otherwise: Fact) -> Fact:
+    """A fact beside the picture; garbled EXIF data, frames or profiles are no fault of the picture itself."""
     try:
-        return int(image.getexif().get(ORIENTATION, 1)) > 1
-    except Exception:  # garbled EXIF data is no fault of the picture
-        return False
+        return tell()
+    except Exception:  # decoders raise whatever they stumble over
+        return otherwise
 
 
 def _is_deep_png(path: Path) -> bool:
@@ -145,10 +149,7 @@ def _profile(icc: bytes | None) -> str:
     """The name of a colour profile other than sRGB."""
     if not icc:
         return ""
-    try:
-        name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(icc))).strip()
-    except (OSError, ImageCms.PyCMSError):
-        return ""
+    name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(icc))).strip()
     return "" if "srgb" in name.lower() else name
 
 
