@@ -14,6 +14,7 @@ from ..data.wording import PLAIN, Wording
 from ..sampling.prompts import encode, tokenize
 from .loss import NoiseSchedule
 from .randomness import STRATA, Draw, Order, derived_seed, draw
+from .timesteps import EVENLY, Timesteps
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Batches:
         caption_dropout: float,
         global_batch: int,
         wording: Wording = PLAIN,
+        timesteps: Timesteps = EVENLY,
+        offset_noise: float = 0.0,
     ) -> None:
         by_size: dict[tuple[int, int], list[Latents]] = defaultdict(list)
         for one in latents:
@@ -74,6 +77,7 @@ class Batches:
         self._order = Order(seed, [len(bucket) for bucket in self._buckets], global_batch)
         self._prompts, self._schedule, self._wording = prompts, schedule, wording
         self._seed, self._dropout = seed, caption_dropout
+        self._timesteps, self._offset_noise = timesteps, offset_noise
         # one optimiser step covers the whole schedule where it has the examples to do so, else several together do
         self._strata = max(global_batch, STRATA)
 
@@ -91,7 +95,7 @@ class Batches:
         return Batch(
             latents=torch.stack([view.sample(d.latent_noise) for view, (_, d) in zip(seen, chosen, strict=True)]),
             noise=torch.stack([d.noise for _, d in chosen]),
-            timesteps=self._schedule.timesteps(positions),
+            timesteps=self._schedule.timesteps(self._timesteps.spread(positions)),
             prompts=self._prompts(texts),
             weights=torch.tensor([latents.example.weight for latents, _ in chosen]),
             masks=_masks(seen),
@@ -100,7 +104,8 @@ class Batches:
     def _chosen(self, index: int) -> tuple[Latents, Draw]:
         bucket, place = self._order.at(index)
         latents = self._buckets[bucket][place]
-        return latents, draw(self._seed, index, tuple(latents.mean.shape), self._strata, self._dropout)
+        shape = tuple(latents.mean.shape)
+        return latents, draw(self._seed, index, shape, self._strata, self._dropout, self._offset_noise)
 
     def _text(self, index: int, latents: Latents, d: Draw) -> str:
         if d.drop_caption:

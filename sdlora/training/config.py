@@ -36,6 +36,24 @@ def _listed(value: Any) -> Any:
     return value
 
 
+def _table(value: Any) -> Any:
+    """A command line gives KEY=VALUE, several of them in a list; values as TOML has them, anything else is text."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return value
+    found = {}
+    for item in value:
+        key, given, text = item.partition("=") if isinstance(item, str) else ("", "", "")
+        if not (given and key.strip()):
+            raise ValueError("give KEY=VALUE")
+        try:
+            found[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[key.strip()] = text.strip()
+    return found
+
+
 def _as_text(value: Any) -> Any:
     """A caller in Python may give a `Path`; the TOML file needs text."""
     return os.fspath(value) if isinstance(value, os.PathLike) else value
@@ -48,6 +66,11 @@ Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Argument = bool | int | float | str | list[bool | int | float | str]
+Table = Annotated[dict[str, Argument], BeforeValidator(_table)]
+Schedule = Literal[
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "piecewise_constant"
+]
 
 
 class TrainConfig(BaseModel):
@@ -112,11 +135,36 @@ class TrainConfig(BaseModel):
     )
     learning_rate: Rate | Auto = Field("auto", description="peak learning rate")
     text_encoder_learning_rate: Rate | Auto = Field("auto", description="peak learning rate of the text encoder")
-    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after the warm-up")
+    optimiser: str = Field(
+        "adamw", description="adamw, adamw8bit, adafactor, lion, prodigy, schedule-free, or a class's dotted path"
+    )
+    optimiser_args: Table = Field({}, description="further arguments of the optimiser: KEY=VALUE, or a TOML table")
+    schedule: Schedule | Auto = Field("auto", description="learning rate after the warm-up")
+    schedule_args: Table = Field(
+        {}, description="arguments of the schedule: num_cycles=3, power=2, step_rules=1:100,0.1, lr_end=1e-6, f_min=0.1"
+    )
     warmup: Annotated[int, Field(ge=0)] | Auto = Field("auto", description="steps in which the learning rate rises")
-    weight_decay: Rate = Field(0.01, description="AdamW's weight decay")
+    weight_decay: Rate | Auto = Field("auto", description="how fast weights shrink, as a share of the learning rate")
     max_grad_norm: Scale = Field(1.0, description="gradients are clipped to this norm")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the weights' moving average, which is saved; 0: off")
+
+    loss: Literal["l2", "huber", "smooth_l1"] = Field("l2", description="how errors count; huber: outliers less")
+    huber_delta: Scale = Field(0.1, description="errors beyond it count linearly (pseudo-Huber, arXiv:2403.16728)")
+    huber_schedule: Literal["constant", "exponential", "snr"] = Field(
+        "snr", description="delta over the timesteps: the same, or from 1 at little noise down to huber_delta"
+    )
     min_snr_gamma: Scale | None = Field(None, description="min-SNR weighting (arXiv:2303.09556); 5 is usual")
+    debiased: bool = Field(False, description="weight the loss by 1 / sqrt(SNR) (arXiv:2310.08442)")
+    offset_noise: Rate = Field(0.0, description="share of noise that shifts a whole image; 0.05 learns brightness")
+    timestep_min: Annotated[int, Field(ge=0)] = Field(0, description="train from this timestep on; 0 is no noise")
+    timestep_max: Positive | None = Field(None, description="train below this timestep; unset: all, usually 1000")
+    timestep_distribution: Literal["uniform", "logit_normal", "low", "high"] = Field(
+        "uniform", description="which timesteps are trained more; logit_normal: the middle (arXiv:2403.03206)"
+    )
+    logit_mean: Annotated[float, Field(allow_inf_nan=False)] = Field(
+        0.0, description="of logit_normal; above 0: more noise"
+    )
+    logit_std: Scale = Field(1.0, description="of logit_normal; larger: flatter")
     prediction_type: Literal["epsilon", "v_prediction"] | None = Field(
         None, description="what the base predicts, where it is not found out by itself"
     )
@@ -177,7 +225,9 @@ class ResolvedConfig(TrainConfig):
     prior_preservation: Rate
     learning_rate: Rate
     text_encoder_learning_rate: Rate
+    schedule: Schedule
     warmup: int
+    weight_decay: Rate
     precision: Literal["fp32", "bf16", "fp16"]
     attention: Literal["sdpa", "plain"]
     gradient_checkpointing: bool

@@ -19,11 +19,18 @@ from ..resources import shipped
 from .attention import fastest_attention
 from .config import ResolvedConfig, TrainConfig, read_toml
 from .material import Material
+from .optimiser import suited
 from .previews import usual_prompts
+from .rehearsal import rehearse
 from .targets import select
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 ROOMY_GPU = 8 * 2**30  # bytes; below this SD 1.5 at 512 px trains with gradient checkpointing
+
+USUAL_RATES = {
+    "learning_rate": (1e-4, "usual for LoRA with AdamW on full-size bases"),
+    "text_encoder_learning_rate": (5e-5, "half of the UNet's: the text encoder overfits first"),
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ def resolve(
     preset = list(_preset(config, base))
     if not any([config.trigger, *(choice.value for choice in preset if choice.key == "trigger")]):
         fill([Choice("prior_preservation", 0.0, "off: without a trigger nothing tells what should stay as it is")])
+    fill(_by_optimiser(values, preset))
     fill(preset)
     fill(_computed(values, base, device))
     fill(_buckets(values, base))
@@ -76,7 +84,9 @@ def resolve(
     fill(_lengths(values, material.repeated * (1 + len(values.get("more_resolutions", ()))), processes))
     fill(_attention(values, base, device))
     fill([Choice("sample_prompts", usual_prompts(material.holdout, material.train), "captions, held out if possible")])
-    return ResolvedConfig(**values), choices
+    resolved = ResolvedConfig(**values)
+    rehearse(resolved, device)
+    return resolved, choices
 
 
 def refuse_impossible(resolution: int, precision: str, base: Base, device: torch.device) -> None:
@@ -101,6 +111,18 @@ def _preset(config: TrainConfig, base: Base) -> Iterator[Choice]:
             yield Choice(key, value, source)
 
 
+def _by_optimiser(values: dict[str, Any], preset: list[Choice]) -> Iterator[Choice]:
+    """What another optimiser than AdamW needs otherwise. It goes before a preset that was written for another one."""
+    given = {choice.key: choice.value for choice in preset}
+    before = given.get("optimiser", "adamw")
+    name = values.get("optimiser", before)
+    usual = {key: rate for key, (rate, _) in USUAL_RATES.items()}
+    usual |= {key: given[key] for key in usual if before == "adamw" and key in given}
+    for key, value, reason in suited(name, values, usual):
+        if name != before or key not in given:
+            yield Choice(key, value, reason)
+
+
 def _computed(values: dict[str, Any], base: Base, device: torch.device) -> Iterator[Choice]:
     """Everything that does not depend on the number of steps."""
     on_cpu = device.type == "cpu"
@@ -110,8 +132,10 @@ def _computed(values: dict[str, Any], base: Base, device: torch.device) -> Itera
     yield Choice("alpha", 16.0, "alpha = rank: the update is scaled by 1")
     yield Choice("targets", ["attention", "text_attention"], "the layers that carry a style in every study")
     yield Choice("prior_preservation", 0.0, "off: it takes half as long again, and needs a trigger")
-    yield Choice("learning_rate", 1e-4, "usual for LoRA with AdamW on full-size bases")
-    yield Choice("text_encoder_learning_rate", 5e-5, "half of the UNet's: the text encoder overfits first")
+    for key, (rate, reason) in USUAL_RATES.items():
+        yield Choice(key, rate, reason)
+    yield Choice("schedule", "cosine", "ends at zero, where the noise of single steps is gone")
+    yield Choice("weight_decay", 0.01, "AdamW's usual")
     yield Choice("batch_size", 1 if on_cpu else 2, "fits the memory that is usual for this device")
     yield Choice("caption_dropout", 0.05, "keeps guidance working; 5 to 10 % is usual")
     yield Choice("flip", False, "text, faces and hands are not symmetrical")
@@ -163,6 +187,8 @@ def _lengths(values: dict[str, Any], images: int, processes: int) -> Iterator[Ch
     else:
         steps = min(max(round(80 * per_epoch), 400), 3000)
         yield Choice("steps", steps, f"80 epochs of {images} images ÷ {batch} a step, between 400 and 3,000")
+    if values["schedule"] == "piecewise_constant":
+        yield Choice("warmup", 0, "the schedule's rules say everything")
     yield Choice("warmup", min(100, steps // 20), "a twentieth of the steps, 100 at the most")
     quarter = max(1, math.ceil(steps / 4))
     for key, what in (

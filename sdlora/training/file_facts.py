@@ -7,6 +7,7 @@ from ..bases import Base
 from ..version import VERSION
 from .config import ResolvedConfig
 from .material import Material
+from .optimiser import kind_of
 from .run_folder import RunFolder
 
 
@@ -31,7 +32,7 @@ def file_metadata(
         gradient_accumulation=config.gradient_accumulation,
         learning_rate=config.learning_rate,
         text_encoder_learning_rate=config.text_encoder_learning_rate,
-        optimizer="torch.optim.AdamW",
+        optimizer=kind_of(config.optimiser).place,
         schedule=config.schedule,
         precision=config.precision,
         started_at=run.started,

@@ -28,6 +28,7 @@ def inject(base: Base, paths: Sequence[str], *, rank: int, alpha: float, dropout
             layers[path] = LoRAConv2d(module, rank, alpha, dropout, own)
         elif isinstance(module, nn.Linear):
             layers[path] = LoRALinear(module, rank, alpha, dropout, own)
+        layers[path].dropout.key = (seed, path)
         parent, attribute = places[module]
         setattr(parent, attribute, layers[path])
     return layers
@@ -51,6 +52,12 @@ def switched_off(layers: Mapping[str, LoRALayer]) -> Iterator[None]:
     finally:
         for layer in layers.values():
             layer.enabled = True
+
+
+def name_examples(layers: Mapping[str, LoRALayer], examples: Sequence[object]) -> None:
+    """Tell the layers which examples the next forward pass is about: what they drop out depends on it."""
+    for layer in layers.values():
+        layer.dropout.examples = examples
 
 
 def updates_of(layers: Mapping[str, LoRALayer]) -> dict[str, LoRA]:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..adapters.updates import LoRA
+from .example_dropout import ExampleDropout
 
 
 class LoRALayer(nn.Module, ABC):
@@ -25,7 +26,7 @@ class LoRALayer(nn.Module, ABC):
         super().__init__()
         self.base = base
         self.scale = alpha / rank
-        self.dropout = dropout
+        self.dropout = ExampleDropout(dropout)
         self.enabled = True
         down, up = self._shapes(rank)
         bound = 1 / math.sqrt(math.prod(down[1:]))
@@ -44,7 +45,7 @@ class LoRALayer(nn.Module, ABC):
 
     def forward(self, x: Tensor, *args: object, **kwargs: object) -> Tensor:
         out = self.base(x, *args, **kwargs)
-        return out + self._update(F.dropout(x, self.dropout, self.training)) if self.enabled else out
+        return out + self._update(self.dropout(x) if self.training else x) if self.enabled else out
 
     def as_update(self) -> LoRA:
         """The update as data, a copy on the CPU."""

@@ -52,6 +52,24 @@ class NoiseSchedule:
             return (gamma / snr).clamp(max=1)  # so written, a zero terminal SNR is no 0 / 0
         return snr.clamp(max=gamma) / (snr + 1)
 
+    def debiased_weight(self, timesteps: Tensor) -> Tensor:
+        """Weight of each example's error, 1 / √SNR for ε, which is √SNR / (SNR + 1) for v. Where no signal is left, SNR
+        counts as a thousandth. Yu et al., 2023, arXiv:2310.08442."""
+        alpha = self.alphas[timesteps]
+        snr = alpha / (1 - alpha)
+        return snr.clamp(min=1e-3).rsqrt() if self.prediction_type == "epsilon" else snr.sqrt() / (snr + 1)
+
+    def huber_delta(self, timesteps: Tensor, delta: float, schedule: str) -> Tensor:
+        """δ of each example (n,): `constant`; `exponential`, δ^(t/T), from 1 down to δ (Khrapov et al., 2024,
+        arXiv:2403.16728); `snr`, δ + (1 − δ) / (1 + 1/√SNR)², which falls early (kohya's sd-scripts)."""
+        if schedule == "constant":
+            return torch.full((len(timesteps),), delta)
+        if schedule == "exponential":
+            return delta ** (timesteps / len(self.alphas))
+        alpha = self.alphas[timesteps]
+        sigma = ((1 - alpha) / alpha).sqrt()  # infinite where no signal is left, and δ is `delta` then
+        return delta + (1 - delta) / (1 + sigma).square()
+
     def _factors(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         alpha = self.alphas[timesteps].view(-1, 1, 1, 1)
         return alpha.sqrt(), (1 - alpha).sqrt()
@@ -60,7 +78,22 @@ class NoiseSchedule:
 def squared_error(prediction: Tensor, target: Tensor, masks: Tensor | None = None) -> Tensor:
     """Mean squared error of each example, (n, channels, h, w) -> (n,), in fp32; within its mask (n, 1, h, w), where a
     small one counts as much as a large one."""
-    error = (prediction.float() - target.float()).square()
+    return _mean((prediction.float() - target.float()).square(), masks)
+
+
+def huber_error(prediction: Tensor, target: Tensor, delta: Tensor, masks: Tensor | None = None) -> Tensor:
+    """Mean pseudo-Huber error, 2δ(√(e² + δ²) − δ), with each example's δ (n,); else as `squared_error`.
+
+    Much below δ it is e², much above 2δ|e|: a few wrong pixels do not outweigh the rest. Charbonnier et al., 1997; with
+    a δ that falls with the timestep Khrapov et al., 2024, arXiv:2403.16728. Divided by δ it is the smooth L1 error.
+    """
+    delta = delta.view(-1, 1, 1, 1)
+    squared = (prediction.float() - target.float()).square()
+    # √(e² + δ²) − δ, without the difference of near numbers
+    return _mean(2 * delta * squared / ((squared + delta.square()).sqrt() + delta), masks)
+
+
+def _mean(error: Tensor, masks: Tensor | None) -> Tensor:
     if masks is None:
         return error.mean(dim=(1, 2, 3))
     return (error * masks).sum(dim=(1, 2, 3)) / (masks.sum(dim=(1, 2, 3)) * error.shape[1])

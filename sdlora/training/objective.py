@@ -8,8 +8,8 @@ from torch import Tensor
 from ..bases import Base
 from .batches import Batch, Batches
 from .config import ResolvedConfig
-from .injection import Layers, switched_off
-from .loss import NoiseSchedule, squared_error
+from .injection import Layers, name_examples, switched_off
+from .loss import NoiseSchedule, huber_error, squared_error
 from .prior import Prior
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -34,11 +34,13 @@ class Objective:
     def loss(self, predict: Predict, indices: range) -> Tensor:
         """Mean loss, in fp32, over these global example indices."""
         batch = self._batches.take(indices)
+        name_examples(self._layers, indices)
         target = self._schedule.target(batch.latents, batch.noise, batch.timesteps).to(self._device)
         masks = None if batch.masks is None else batch.masks.to(self._device)
-        errors = squared_error(self._predicted(predict, batch), target, masks)
+        errors = self._errors(self._predicted(predict, batch), target, batch.timesteps, masks)
         loss = (errors * (batch.weights * self._weights(batch.timesteps)).to(self._device)).mean()
         if self._prior and (kept := self._prior.take(indices)):
+            name_examples(self._layers, [("prior", i) for i in self._prior.places(indices)])
             loss = loss + self._config.prior_preservation * self._change(predict, kept)
         return loss
 
@@ -52,6 +54,16 @@ class Objective:
         noisy = self._schedule.noisy(batch.latents, batch.noise, batch.timesteps)
         return predict(noisy.to(self._device), batch.timesteps.to(self._device), batch.prompts.to(self._device))
 
+    def _errors(self, prediction: Tensor, target: Tensor, timesteps: Tensor, masks: Tensor | None) -> Tensor:
+        config = self._config
+        if config.loss == "l2":
+            return squared_error(prediction, target, masks)
+        delta = self._schedule.huber_delta(timesteps, config.huber_delta, config.huber_schedule).to(self._device)
+        errors = huber_error(prediction, target, delta, masks)
+        return errors / delta if config.loss == "smooth_l1" else errors
+
     def _weights(self, timesteps: Tensor) -> Tensor:
+        if self._config.debiased:
+            return self._schedule.debiased_weight(timesteps)
         gamma = self._config.min_snr_gamma
         return self._schedule.min_snr_weight(timesteps, gamma) if gamma else torch.ones(len(timesteps))

@@ -1,33 +1,139 @@
-"""AdamW over the trainable layers, and its learning rate over the steps."""
+"""The optimisers by name, and what each of them needs to work as it is meant to."""
+
+import inspect
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
 
 import torch
-from diffusers.optimization import get_scheduler
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Optimizer
 
+from ..errors import Error
 from .config import ResolvedConfig
 from .injection import Layers
 
-# diffusers' plain "constant" leaves the warm-up out
-SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+@dataclass(frozen=True)
+class Kind:
+    """Where an optimiser's class is and which arguments it has unless others are given; `extra` is the part of the
+    package that brings its library. `slower` is what AdamW's learning rate is divided by, None where 1.0 is the rate;
+    `averages`: it makes an average of the weights itself, and wants a constant learning rate for it."""
+
+    place: str
+    extra: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    slower: float | None = 1.0
+    averages: bool = False
 
 
-def make_optimiser(layers: Layers, config: ResolvedConfig, device: torch.device) -> AdamW:
-    """One parameter group for the UNet and one for the text encoder, each with its own learning rate."""
+KINDS = {
+    "adamw": Kind("torch.optim.AdamW"),
+    "adamw8bit": Kind("bitsandbytes.optim.AdamW8bit", "quant"),
+    # By itself Adafactor's step is a share of what a weight is, and an update starts at zero: with 1 for the least that
+    # a weight counts as, the learning rate means what it means for AdamW.
+    "adafactor": Kind("torch.optim.Adafactor", arguments={"eps": [None, 1.0]}),
+    "lion": Kind("sdlora.training.lion.Lion", slower=5.0),
+    # as its authors recommend for diffusion models
+    "prodigy": Kind(
+        "prodigyopt.Prodigy",
+        "optimisers",
+        arguments={"safeguard_warmup": True, "use_bias_correction": True},
+        slower=None,
+    ),
+    "schedule-free": Kind("schedulefree.AdamWScheduleFree", "optimisers", averages=True),
+}
+
+
+def kind_of(name: str) -> Kind:
+    """One of the known kinds, or a class by its dotted path. Raises `Error` for a name that is neither."""
+    if name in KINDS:
+        return KINDS[name]
+    if "." not in name:
+        near = get_close_matches(name, KINDS, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"use {', '.join(KINDS)}, or a class's dotted path."
+        raise Error(f"There is no optimiser {name!r}: {hint}")
+    return Kind(name)
+
+
+def suited(name: str, given: Mapping[str, Any], usual: Mapping[str, float]) -> Iterator[tuple[str, Any, str]]:
+    """(setting, value, reason) for all that is not as AdamW has it; `given` is what was asked for, `usual` what would
+    be AdamW's learning rates."""
+    kind = kind_of(name)
+    if kind.slower is None:
+        one = given.get("learning_rate", 1.0)
+        yield "learning_rate", one, f"{name} finds the learning rate itself, this is a factor (arXiv:2306.06101)"
+        yield "text_encoder_learning_rate", one, f"{name} has one rate for all"
+        yield "schedule", "constant", f"{name} sets the pace itself"
+        yield "warmup", 0, f"{name} begins with tiny steps, and a warm-up would mislead its estimate"
+    elif kind.slower != 1:
+        for key, rate in usual.items():
+            reason = f"AdamW's {rate:g} ÷ {kind.slower:g}: each step of {name} is a whole one (arXiv:2302.06675)"
+            yield key, rate / kind.slower, reason
+        yield "weight_decay", 0.01 * kind.slower, "with the learning rate it makes the same decay as AdamW's"
+    if kind.averages:
+        yield "schedule", "constant", f"{name} averages the weights instead (arXiv:2405.15682)"
+
+
+def make_optimiser(layers: Layers, config: ResolvedConfig, device: torch.device) -> Optimizer:
+    """One parameter group for the UNet and one for the text encoder, each with its own learning rate.
+
+    Raises `Error` for an optimiser that is not there, and for arguments that it does not take.
+    """
     rates = {"unet": config.learning_rate, "text_encoder": config.text_encoder_learning_rate}
     groups = []
     for component, rate in rates.items():
         own = [layer for path, layer in layers.items() if path.startswith(component)]
         if own:
             groups.append({"params": [p for layer in own for p in (layer.down, layer.up)], "lr": rate})
-    return AdamW(groups, weight_decay=config.weight_decay, fused=device.type != "mps")
+    return made(groups, config, device)
 
 
-def make_schedule(optimiser: AdamW, config: ResolvedConfig) -> LambdaLR:
-    """The learning rate of each optimiser step: a linear warm-up, then the curve that was asked for."""
-    return get_scheduler(
-        SCHEDULES[config.schedule],
-        optimiser,
-        num_warmup_steps=config.warmup,
-        num_training_steps=config.steps,
-    )
+def training_mode(optimiser: Optimizer) -> None:
+    """An optimiser that averages the weights puts those into them that are trained on."""
+    if averages_itself(optimiser):
+        optimiser.train()  # type: ignore[attr-defined]
+
+
+def averages_itself(optimiser: Optimizer) -> bool:
+    """Whether it has two modes, as schedulefree's have: weights to train on, and their average."""
+    return callable(getattr(optimiser, "train", None)) and callable(getattr(optimiser, "eval", None))
+
+
+def shown_rate(optimiser: Optimizer) -> float:
+    """The first group's learning rate; Prodigy's is a factor of what it has estimated."""
+    group = optimiser.param_groups[0]
+    return float(group["lr"] * group.get("d", 1.0))
+
+
+def made(groups: list[dict[str, Any]], config: ResolvedConfig, device: torch.device) -> Optimizer:
+    """The optimiser for these parameter groups. Raises `Error` as `make_optimiser` does."""
+    kind = kind_of(config.optimiser)
+    known = inspect.signature(found := _class(config.optimiser, kind)).parameters
+    arguments: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    arguments = {key: value for key, value in arguments.items() if key in known}
+    if kind is KINDS["adamw"] and not {"foreach", "capturable", "differentiable"} & set(config.optimiser_args):
+        arguments["fused"] = device.type != "mps"
+    arguments |= {**kind.arguments, **config.optimiser_args}
+    try:
+        with redirect_stdout(io.StringIO()):  # Prodigy prints that it has a weight decay; stdout is for results
+            return found(groups, **arguments)
+    except (TypeError, ValueError, RuntimeError) as problem:
+        raise Error(f"The optimiser {config.optimiser} can't be made ({problem}): correct optimiser_args") from None
+
+
+def _class(name: str, kind: Kind) -> type[Optimizer]:
+    module, _, attribute = kind.place.rpartition(".")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, OSError) as problem:  # bitsandbytes raises either where it has no library
+        if kind.extra:
+            remedy = f"install it with  pip install 'sdlora[{kind.extra}]'"
+            raise Error(f"The optimiser {name} needs {module.partition('.')[0]}: {remedy}") from problem
+        raise Error(f"There is no optimiser {name} ({problem}): give a class that can be imported") from problem
+    if not (inspect.isclass(found) and issubclass(found, Optimizer)):
+        raise Error(f"{name} is no optimiser: give a class that is one of torch's Optimizer")
+    return found

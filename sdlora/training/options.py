@@ -1,7 +1,7 @@
 """`TrainConfig`'s fields as command-line options."""
 
 import types
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import click
 
@@ -25,6 +25,8 @@ def _option(name: str, annotation: Any, field: Any) -> click.Option:
         return click.Option([f"{flag}/--no-{flag[2:]}", name], default=None, help=text)
     if name == "sample_prompts":
         return click.Option([flag, name], multiple=True, help=f"{text} (may be given repeatedly)")
+    if any(get_origin(kind) is dict for kind in _types(annotation)):
+        return click.Option([flag, name], multiple=True, metavar="KEY=VALUE", help=f"{text} (may be given repeatedly)")
     return click.Option([flag, name], metavar=_metavar(annotation), help=text)
 
 

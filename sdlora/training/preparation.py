@@ -23,6 +23,7 @@ from .holdout import Holdout
 from .loss import NoiseSchedule
 from .material import MUCH_LOST, Material
 from .progress import Reporter
+from .timesteps import Timesteps
 
 
 def ready_base(base: Base, config: ResolvedConfig, device: torch.device, *, encoder_trains: bool) -> None:
@@ -63,15 +64,26 @@ def ready_batches(
     for sentence in _told(latents, len(examples)):
         reporter.warn(sentence)
     texts = [] if wording.varies else [wording.plain(example) for example in examples]
+    schedule = NoiseSchedule.of(base)
     return Batches(
         latents,
         Prompts(base, texts, encoder_trains=encoder_trains),
-        NoiseSchedule.of(base),
+        schedule,
         seed=config.seed,
         caption_dropout=config.caption_dropout,
         global_batch=examples_per_step,
         wording=wording,
+        timesteps=timesteps_of(config, len(schedule.alphas)),
+        offset_noise=config.offset_noise,
     )
+
+
+def timesteps_of(config: ResolvedConfig, steps: int) -> Timesteps:
+    """Which of a noise schedule's `steps` the run is trained on."""
+    last = min(config.timestep_max or steps, steps)
+    first = min(config.timestep_min, last - 1)
+    mean, std = config.logit_mean, config.logit_std
+    return Timesteps(first / steps, last / steps, config.timestep_distribution, mean, std)
 
 
 def viewing_of(config: ResolvedConfig) -> Viewing:

@@ -54,8 +54,13 @@ class Prior:
 
     def take(self, indices: range) -> Batch | None:
         """Those that belong to these global example indices, whatever the batch split; None where none does."""
-        chosen = [i // EVERY for i in indices if i % EVERY == 0]
+        chosen = self.places(indices)
         return self._batches.take(chosen) if chosen else None
+
+    @staticmethod
+    def places(indices: range) -> list[int]:
+        """Which of its own examples these are, counted through the run."""
+        return [i // EVERY for i in indices if i % EVERY == 0]
 
 
 def ready_prior(

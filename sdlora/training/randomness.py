@@ -45,17 +45,22 @@ class Draw:
 STRATA = 16
 
 
-def draw(seed: int, index: int, shape: tuple[int, ...], strata: int, caption_dropout: float) -> Draw:
+def draw(
+    seed: int, index: int, shape: tuple[int, ...], strata: int, caption_dropout: float, offset_noise: float = 0.0
+) -> Draw:
     """The draw of global example `index`; timesteps are stratified.
 
     Each run of `strata` examples in a row has one in each of as many equal parts of the schedule: most of the loss's
-    noise comes from random timesteps, and this takes it out.
+    noise comes from random timesteps, and this takes it out. `offset_noise` is the share of a noise that is the same
+    for a whole channel (Guttenberg, 2023, crosslabs.org/blog/diffusion-with-offset-noise).
     """
     window, slot = divmod(index, strata)
     own = generator(seed, "example", index)
     latent_noise, noise = (torch.randn(shape, generator=own) for _ in range(2))
     within, caption, view = torch.rand(3, generator=own, dtype=torch.float64).tolist()
     stratum = permutation(strata, seed, "timesteps", window)[slot]
+    if offset_noise:
+        noise = noise + offset_noise * torch.randn((shape[0], 1, 1), generator=own)
     return Draw((stratum + within) / strata, latent_noise, noise, caption < caption_dropout, view)
 
 

@@ -22,15 +22,14 @@ from .failures import in_words, not_finite
 from .file_facts import file_metadata
 from .injection import Layers, eject, inject, updates_of
 from .interrupts import Interrupts
+from .learning import Learning
 from .loss import Denoiser
 from .material import Material
 from .objective import Objective
-from .optimiser import make_optimiser, make_schedule
 from .preparation import let_go, ready_base, ready_batches, ready_holdout
 from .previews import Previews
 from .prior import ready_prior
 from .progress import Reporter, StepBar, used_memory
-from .randomness import derived_seed
 from .run_folder import RunFolder
 from .targets import select
 
@@ -86,12 +85,10 @@ class Trainer:
         )
         self._objective = Objective(config, batches, prior, self.layers, base, self.device)
         self._denoiser = Denoiser(base, encodes=encoder_trains)
-        optimiser = make_optimiser(self.layers, self.config, self.device)
-        self._parameters = [p for group in optimiser.param_groups for p in group["params"]]
-        self._learning_rate = make_schedule(optimiser, self.config)
+        self._learning = Learning(self.layers, config, self.device, accelerator.scaler)
         if self.config.compile:
             self.base.unet.compile_repeated_blocks()
-        self._model, self._optimiser = self.accelerator.prepare(self._denoiser, optimiser)
+        self._model, self._optimiser = self.accelerator.prepare(self._denoiser, self._learning.optimiser)
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -127,7 +124,7 @@ class Trainer:
         with StepBar(self.reporter, config.steps, self.step, self.device) as bar:
             while self.step < config.steps and not self._asked_to_stop():
                 started = time.perf_counter()
-                rate = self._learning_rate.get_last_lr()[0]
+                rate = self._learning.rate
                 loss, norm = self._optimise()
                 seconds = time.perf_counter() - started
                 bar.advance(loss, seconds)
@@ -146,8 +143,6 @@ class Trainer:
         losses = []
         for part in range(config.gradient_accumulation):
             with accelerator.accumulate(self._model):
-                if config.dropout:
-                    torch.manual_seed(derived_seed(config.seed, "dropout", self.step, part, accelerator.process_index))
                 losses.append(self._objective.loss(self._model, self._indices(part)))
                 accelerator.backward(losses[-1])
                 losses[-1] = losses[-1].detach()
@@ -155,8 +150,8 @@ class Trainer:
                     loss, norm = self._clipped(losses)
                 self._optimiser.step()
                 self._optimiser.zero_grad()
-        self._learning_rate.step()
         self.step += 1
+        self._learning.stepped(self.step)
         return loss, norm
 
     def _clipped(self, losses: list[Tensor]) -> tuple[float, float]:
@@ -164,11 +159,14 @@ class Trainer:
 
         The only moment of a step that waits for a GPU.
         """
-        norm = self.accelerator.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
+        norm = self.accelerator.clip_grad_norm_(self._learning.parameters, self.config.max_grad_norm)
         loss = self.accelerator.reduce(torch.stack(losses).mean(), "mean")
         numbers = torch.stack([loss.float(), norm.float()]).tolist()
+        skipped = self.config.precision == "fp16"  # there the loss scaler finds and skips such steps
+        if not math.isfinite(numbers[0]) or not (skipped or math.isfinite(numbers[1])):
+            self._keep_last_good()
         self._refuse_nan("loss", numbers[0], self.step + 1)
-        if self.config.precision != "fp16":  # there the loss scaler finds and skips such steps
+        if not skipped:
             self._refuse_nan("gradient", numbers[1], self.step + 1)
         return numbers[0], numbers[1]
 
@@ -208,7 +206,8 @@ class Trainer:
         if self._holdout is None or not self.accelerator.is_main_process:
             return
         self._denoiser.eval()
-        result = self._holdout.measure(self._denoiser, self.device)
+        with self._learning.adapter():
+            result = self._holdout.measure(self._denoiser, self.device)
         self._refuse_nan("held-out loss", result.loss, self.step)
         self._log({"holdout_loss": result.loss, "holdout_bands": result.bands})
         self.reporter.say(f"step {self.step}: held-out loss {result.loss:.4f}")
@@ -220,7 +219,8 @@ class Trainer:
     def _preview(self) -> None:
         if self.accelerator.is_main_process:
             self._denoiser.eval()
-            self._previews.draw(self.step, self.run.samples)
+            with self._learning.adapter():
+                self._previews.draw(self.step, self.run.samples)
 
     def _asked_to_stop(self) -> bool:
         """Poll `control.json` and the keyboard; wait here while a pause is asked for."""
@@ -240,12 +240,7 @@ class Trainer:
         self._fresh = checkpoint is None
         if checkpoint is not None:
             self.step = checkpoint.step
-            with torch.no_grad():
-                for path, layer in self.layers.items():
-                    layer.down.copy_(checkpoint.weights[f"{path}.down"])
-                    layer.up.copy_(checkpoint.weights[f"{path}.up"])
-            for name, part in self._stateful().items():
-                part.load_state_dict(checkpoint.states[name])
+            self._learning.restore(checkpoint)
             self.reporter.say(f"resuming {self.run.name} at step {self.step} of {self.config.steps}")
         if self.accelerator.is_main_process:
             self.run.tidy(-1 if self._fresh else self.step)  # a fresh run makes even the rows of step 0 anew
@@ -254,20 +249,17 @@ class Trainer:
     def _checkpoint(self) -> None:
         if not self.accelerator.is_main_process:
             return
-        weights = {
-            f"{path}.{part}": tensor
-            for path, layer in self.layers.items()
-            for part, tensor in (("down", layer.down), ("up", layer.up))
-        }
-        states = {name: part.state_dict() for name, part in self._stateful().items()}
-        if not all(tensor.isfinite().all() for tensor in weights.values()):
+        if not self._learning.finite():
             raise not_finite("adapter", math.nan, self.step, self.run)  # the newest checkpoint must be a good one
-        Checkpoint(self.step, weights, states).save(self.run.checkpoints)
+        self._learning.checkpoint(self.step).save(self.run.checkpoints)
         Checkpoint.prune(self.run.checkpoints, self.config.keep_checkpoints)
 
-    def _stateful(self) -> dict[str, Any]:
-        parts = {"optimizer": self._optimiser, "schedule": self._learning_rate}
-        return parts | ({"scaler": self.accelerator.scaler} if self.accelerator.scaler else {})
+    def _keep_last_good(self) -> None:
+        """What the last good step left, which is what the layers still hold. No other checkpoint makes room for it: it
+        may be on its way to the trouble already."""
+        done = self.step in (0, Checkpoint.newest_step(self.run.checkpoints))
+        if self.accelerator.is_main_process and not done and self._learning.finite():
+            self._learning.checkpoint(self.step).save(self.run.checkpoints)
 
     def _save_adapter(self, *, finished: bool) -> Path:
         run = self.run
@@ -275,7 +267,9 @@ class Trainer:
             return run.adapter_file
         examples = self.step * self._examples_per_step
         metadata = file_metadata(self.config, self.base, self.material, run, self.step, examples)
-        adapter = Adapter(run.name, dict(updates_of(self.layers)), metadata=metadata, family=self.base.family)
+        with self._learning.adapter():
+            updates = updates_of(self.layers)
+        adapter = Adapter(run.name, dict(updates), metadata=metadata, family=self.base.family)
         save_adapter(adapter, run.adapter_file, dtype=self.config.save_dtype)
         if not finished:
             return run.adapter_file

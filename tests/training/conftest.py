@@ -48,6 +48,7 @@ def small(images):
             "text_encoder_learning_rate": 1e-3,
             "schedule": "constant",
             "warmup": 0,
+            "weight_decay": 0.01,
             "precision": "fp32",
             "attention": "sdpa",
             "device": "cpu",

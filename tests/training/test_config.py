@@ -149,3 +149,26 @@ def test_what_is_given_beside_the_file_wins(tmp_path):
     path.write_text(config(steps=5, rank=8).toml(), encoding="utf-8")
     loaded = TrainConfig.load(path, steps=7)
     assert loaded.steps == 7 and loaded.rank == 8
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("eps=1e-6", {"eps": 1e-6}),
+        (("betas=[0.9, 0.99]", "amsgrad=true", "k = 3"), {"betas": [0.9, 0.99], "amsgrad": True, "k": 3}),
+        ("step_rules=1:100,0.1", {"step_rules": "1:100,0.1"}),
+        ("name='a b'", {"name": "a b"}),
+        ({"power": 2}, {"power": 2}),
+        ((), {}),
+    ],
+)
+def test_arguments_from_a_command_line(given, read):
+    before = config(schedule_args=given)
+    assert before.schedule_args == read
+    assert TrainConfig(**tomllib.loads(before.toml())) == before
+
+
+@pytest.mark.parametrize("given", ["power", "=3", {"a": {"b": 1}}, 3])
+def test_arguments_that_are_none(given):
+    with pytest.raises(Error, match="optimiser_args = "):
+        config(optimiser_args=given)

@@ -130,3 +130,50 @@ def test_sample_facts_fill_in_trigger_and_preset():
     assert (
         with_sample_facts(TrainConfig(name="x", images="sample:blob", trigger="mine", preset="style")).trigger == "mine"
     )
+
+
+@pytest.mark.parametrize("rates", ["learning_rate = 5e-4\ntext_encoder_learning_rate = 1e-4\n", ""])
+def test_lion_s_rates_are_a_fifth_of_adamw_s(resolved, preset, rates):
+    left_out = ("learning_rate", "text_encoder_learning_rate", "weight_decay")
+    adamw, _ = resolved(*left_out, preset=preset(rates))
+    lion, reasons = resolved(*left_out, preset=preset(rates), optimiser="lion")
+    assert lion.learning_rate == pytest.approx(adamw.learning_rate / 5)
+    assert lion.text_encoder_learning_rate == pytest.approx(adamw.text_encoder_learning_rate / 5)
+    assert lion.learning_rate * lion.weight_decay == pytest.approx(adamw.learning_rate * adamw.weight_decay)
+    assert "AdamW" in reasons["learning_rate"]
+
+
+def test_prodigy_finds_its_rate_itself(resolved):
+    pytest.importorskip("prodigyopt")
+    left_out = ("learning_rate", "text_encoder_learning_rate", "schedule", "warmup")
+    result, reasons = resolved(*left_out, optimiser="prodigy", steps=200)
+    assert result.learning_rate == result.text_encoder_learning_rate == 1.0
+    assert result.schedule == "constant" and result.warmup == 0
+    assert "prodigy" in reasons["learning_rate"] and "prodigy" in reasons["schedule"]
+    changes = {"learning_rate": 0.5, "schedule": "cosine"}
+    given, _ = resolved("text_encoder_learning_rate", "warmup", optimiser="prodigy", **changes)
+    assert given.text_encoder_learning_rate == 0.5 and given.schedule == "cosine"
+
+
+def test_schedule_free_has_a_constant_rate_after_the_warm_up(resolved):
+    pytest.importorskip("schedulefree")
+    result, reasons = resolved("schedule", "warmup", optimiser="schedule-free", steps=200)
+    assert result.schedule == "constant" and result.warmup == 10 and "averages" in reasons["schedule"]
+
+
+def test_a_preset_with_another_optimiser_keeps_its_rates(resolved, preset):
+    path = preset('optimiser = "lion"\nlearning_rate = 3e-5\n')
+    result, _ = resolved("learning_rate", "text_encoder_learning_rate", preset=path)
+    assert result.optimiser == "lion" and result.learning_rate == 3e-5
+    assert result.text_encoder_learning_rate == pytest.approx(1e-5), "a fifth of what is usual"
+
+
+def test_an_optimiser_that_is_not_there_is_told_before_a_run_begins(resolved):
+    with pytest.raises(Error, match="did you mean adamw"):
+        resolved(optimiser="adam")
+
+
+def test_a_schedule_of_rules_has_no_warm_up(resolved):
+    rules = {"step_rules": "1:10,0.1"}
+    result, _ = resolved("warmup", schedule="piecewise_constant", schedule_args=rules, steps=200)
+    assert result.warmup == 0

@@ -52,6 +52,30 @@ def test_a_picture_that_is_nan(small, tmp_path, monkeypatch):
     assert resumed.state == "finished" and resumed.steps == 4
 
 
+def test_the_state_before_a_nan_is_kept_though_no_checkpoint_was_due(small, tmp_path, monkeypatch):
+    """It goes on bit for bit from there, as if nothing had happened, and makes no other checkpoint go away."""
+    sound = Batches.take
+
+    def poisoned(self, indices):
+        batch = sound(self, indices)
+        if 6 in indices:
+            batch.latents[0] = torch.nan
+        return batch
+
+    config = small(tmp_path, steps=4, ema=0.9, checkpoint_every=2, keep_checkpoints=1)
+    expected = sdlora.train(config.model_copy(update={"workspace": str(tmp_path / "sound")}), quiet=True)
+    monkeypatch.setattr(Batches, "take", poisoned)
+    with pytest.raises(Error, match=r"loss became nan at step 4 of disc.*the checkpoint of step 3 is kept"):
+        sdlora.train(config, quiet=True)
+    run, adapters = left(tmp_path)
+    assert adapters == [] and run.status()["state"] == "failed"
+    assert {path.stem for path in run.checkpoints.iterdir()} == {"step-000002", "step-000003"}
+    monkeypatch.undo()
+    resumed = sdlora.train(config, resume="disc", quiet=True)
+    ours, theirs = (sdlora.load_adapter(r.adapter_path).updates for r in (resumed, expected))
+    assert all(torch.equal(ours[path].up, theirs[path].up) for path in theirs)
+
+
 def test_a_checkpoint_that_can_t_be_written(small, tmp_path, monkeypatch):
     create = RunFolder.create
 

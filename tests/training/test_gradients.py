@@ -59,8 +59,9 @@ def test_the_warm_up_comes_before_either_schedule(small, tmp_path, schedule, exp
 
 
 def test_accumulation_is_a_larger_batch(small, tmp_path):
-    whole = after(small(tmp_path / "whole", batch_size=4, gradient_accumulation=1, steps=2, max_grad_norm=1e6))
-    parts = after(small(tmp_path / "parts", batch_size=2, gradient_accumulation=2, steps=2, max_grad_norm=1e6))
+    settings = {"steps": 2, "max_grad_norm": 1e6, "dropout": 0.3, "offset_noise": 0.1}
+    whole = after(small(tmp_path / "whole", batch_size=4, gradient_accumulation=1, **settings))
+    parts = after(small(tmp_path / "parts", batch_size=2, gradient_accumulation=2, **settings))
     assert [r["loss"] for r in whole[2]] == pytest.approx([r["loss"] for r in parts[2]], rel=1e-4)
     assert close(whole[0], parts[0])
 

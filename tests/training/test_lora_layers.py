@@ -65,14 +65,6 @@ def test_only_the_update_learns():
     assert {name for name, p in layer.named_parameters() if p.requires_grad} == {"down", "up"}
 
 
-def test_dropout_in_training_alone():
-    layer = made(nn.Linear(200, 7), dropout=0.5)
-    nn.init.normal_(layer.up)
-    x = torch.randn(3, 200)
-    assert not torch.equal(layer.train()(x), layer(x))
-    assert torch.equal(layer.eval()(x), layer(x))
-
-
 def test_the_update_is_a_copy():
     layer = made(nn.Linear(12, 7))
     update = layer.as_update()

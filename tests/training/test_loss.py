@@ -5,7 +5,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from sdlora.bases.random_base import random_base
-from sdlora.training.loss import NoiseSchedule, squared_error
+from sdlora.training.loss import NoiseSchedule, huber_error, squared_error
 
 SCALED_LINEAR = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 TIMESTEPS = torch.tensor([0, 1, 499, 998, 999])
@@ -53,6 +53,44 @@ def test_min_snr_is_the_paper_s(base, prediction):
     clipped = torch.minimum(snr, torch.full_like(snr, 5.0))
     expected = clipped / snr if prediction == "epsilon" else clipped / (snr + 1)
     torch.testing.assert_close(ours.min_snr_weight(TIMESTEPS, 5.0), expected)
+
+
+def test_debiasing_is_the_paper_s_and_the_same_in_terms_of_velocity(base, drawn):
+    """An error of ε is ᾱ times the error of v at the same prediction of the image."""
+    epsilon, theirs = schedule(base, "epsilon")
+    alpha = theirs.alphas_cumprod[TIMESTEPS]
+    weight = epsilon.debiased_weight(TIMESTEPS)
+    torch.testing.assert_close(weight, ((1 - alpha) / alpha).sqrt())
+    torch.testing.assert_close(schedule(base, "v_prediction")[0].debiased_weight(TIMESTEPS), alpha * weight)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_debiasing_where_no_signal_is_left(base, prediction):
+    weights = schedule(base, prediction, rescale_betas_zero_snr=True)[0].debiased_weight(torch.arange(1000))
+    assert weights.isfinite().all() and (weights >= 0).all()
+
+
+@pytest.mark.parametrize(("kind", "first", "last"), [("constant", 0.1, 0.1), ("exponential", 1, 0.1), ("snr", 1, 0.1)])
+def test_huber_s_delta_falls_as_its_schedule_says(base, kind, first, last):
+    deltas = schedule(base, rescale_betas_zero_snr=True)[0].huber_delta(torch.arange(1000), 0.1, kind)
+    assert deltas[0].item() == pytest.approx(first, abs=0.06) and deltas[-1].item() == pytest.approx(last, abs=1e-3)
+    assert (deltas.diff() <= 0).all() and deltas.isfinite().all()
+
+
+def test_huber_is_squared_for_small_errors_and_linear_for_large_ones():
+    delta = torch.tensor([0.1, 0.1])
+    target = torch.zeros(2, 1, 2, 2)
+    near, far = huber_error(torch.stack([torch.full((1, 2, 2), 1e-3), torch.full((1, 2, 2), 50.0)]), target, delta)
+    assert near.item() == pytest.approx(1e-6, rel=1e-3)
+    assert far.item() == pytest.approx(2 * 0.1 * (50 - 0.1), rel=1e-3)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_huber_with_a_large_delta_is_the_squared_error(drawn, masked):
+    prediction, target = drawn
+    masks = torch.rand(5, 1, 8, 8) if masked else None
+    huber = huber_error(prediction, target, torch.full((5,), 1e4), masks)
+    torch.testing.assert_close(huber, squared_error(prediction, target, masks), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("prediction", "last"), [("epsilon", 1.0), ("v_prediction", 0.0)])

@@ -78,6 +78,22 @@ def test_draws_of_other_places_and_seeds_differ():
     assert not torch.equal(first.noise, first.latent_noise)
 
 
+def test_offset_noise_shifts_whole_channels_and_nothing_else():
+    offsets = []
+    for index in range(500):
+        plain, shifted = (draw(0, index, (4, 8, 8), 16, 0.5, offset) for offset in (0.0, 0.1))
+        assert torch.equal(plain.latent_noise, shifted.latent_noise)
+        assert (plain.position, plain.drop_caption, plain.view) == (
+            shifted.position,
+            shifted.drop_caption,
+            shifted.view,
+        )
+        difference = shifted.noise - plain.noise
+        assert difference.std(dim=(1, 2)).max() < 1e-6
+        offsets.append(difference[:, 0, 0])
+    assert 0.09 < torch.stack(offsets).std() < 0.11 and torch.stack(offsets).mean().abs() < 0.01
+
+
 def test_shares_are_as_asked_for():
     draws = [one(i, dropout=0.3) for i in range(2000)]
     assert 0.25 < sum(d.drop_caption for d in draws) / 2000 < 0.35
