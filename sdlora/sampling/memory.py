@@ -1,7 +1,7 @@
 """Drawing where memory is short: parts that wait on the CPU, a VAE that works in tiles, and one more try.
 
 Parts are moved, never copied or changed, so a mix stays in them as it is. The bits of a picture do not depend on where
-parts wait; in tiles they differ, on mini by about 1/255 in the mean and 20/255 at most, since each tile has its own
+parts wait; in tiles they differ, on mini by 1 to 2/255 in the mean and 20/255 at most, since each tile has its own
 norms. CUDA and MPS were not run: the author had no GPU, and tested on a device made of the CPU.
 """
 

@@ -133,12 +133,12 @@ def test_parts_come_back_with_their_bits(base, mini_values):
 
 
 def test_tiles_give_nearly_the_same_picture(mini):
-    recipe = Recipe("octopus, flat style, blue background", "", 5, 8, 4.0, "DPM++ 2M Karras", (80, 64))
-    latents = functional.interpolate(denoise(mini, recipe), scale_factor=8, mode="bicubic")  # 640 x 512 pixels
+    recipe = Recipe("octopus, flat style, blue background", "", 5, 8, 4.0, "DPM++ 2M Karras", (96, 64))
+    latents = functional.interpolate(denoise(mini, recipe), scale_factor=8, mode="bicubic")  # 768 x 512 pixels
     whole, tiled = numbers(decode(mini, latents)), tiled_decode(mini, latents)
     difference = np.abs(tiled - whole)
     print(f"mean {difference.mean():.3f}, max {difference.max():.0f} of 255")
-    assert 0 < difference.mean() < 2 and difference.max() < 32
+    assert 0 < difference.mean() < 3 and difference.max() < 64
 
 
 def tiled_decode(base, latents):
