@@ -48,8 +48,9 @@ def use(pipeline: StableDiffusionPipeline, weights: dict[str, float]) -> None:
 
 
 def quiet() -> None:
-    """No word on each adapter that leaves the text encoder alone, nor on each beyond the first."""
+    """No word on each adapter that leaves the text encoder alone, is one of several, or is deleted."""
     diffusers.utils.logging.set_verbosity_error()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+    warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted")
     torch.set_grad_enabled(False)
