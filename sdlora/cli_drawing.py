@@ -12,6 +12,8 @@ from .cli_shared import (
     FORCE,
     MODES,
     PREDICTION,
+    SAFETY,
+    VAE,
     WORKSPACE,
     drawing,
     mixing,
@@ -35,6 +37,8 @@ from .errors import Error
 @click.option("--upscale-steps", type=int, help="Steps of the second pass; unset: as many as of the first.")
 @click.option("--count", type=int, default=1, show_default=True, help="Pictures; each has the next seed.")
 @click.option("--out", type=FILE, help="A file, or a folder; unset: outputs/ of the workspace.")
+@VAE
+@SAFETY
 @DEVICE
 @PREDICTION
 @WORKSPACE

@@ -17,6 +17,7 @@ from ..errors import Error
 from ..pictures import FORMATS
 from ..precision import fastest_dtype
 from ..sampling.denoise import OnStep
+from ..sampling.memory import load_within
 from .generated import GeneratedImage, model_name
 from .like import Likeness, check_image, differences, read_likeness
 from .mix import Given
@@ -41,6 +42,8 @@ class Wanted:
     device: str
     prediction_type: str | None
     workspace: Path
+    vae: str | None = None
+    safety: bool | None = None
     mode: Mode | None = None
     equalise: bool = False
     mix_file: Path | None = None
@@ -79,8 +82,9 @@ def generate_files(
     for tag in read_tags(prompt).tags:
         if not any(Path(file).stem == tag.name for file in mix.adapters):
             adapter_library.named(tag.name, wanted.library)
-    base = _load(wanted, like)
-    mixer = Mixer(base, wanted.library)
+    base = _load(wanted, like, say)
+    mixer = Mixer(base, wanted.library, safety=wanted.safety, say=say)
+    say(mixer.safety.state)
     mixer.set(mix.adapters, mix.mode, equalise=mix.equalise)
     if mixer.passes > 1:
         say(f"composite asks the UNet once for each adapter: {mixer.passes} passes a step")
@@ -89,6 +93,9 @@ def generate_files(
             say(sentence)
     given = {key: value for key, value in wanted.drawing.items() if value is not None}
     pictures = mixer.generate(prompt, **((like.settings if like else {}) | given), on_step=on_step)
+    for picture in pictures:
+        if picture.unsafe:
+            say(f"the safety checker found the picture of seed {picture.parameters.seed} unsafe: it is black")
     return [picture.save(_target(out, wanted.workspace, picture, len(pictures))) for picture in pictures], pictures
 
 
@@ -126,11 +133,16 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return width, int(match[2] or width)
 
 
-def _load(wanted: Wanted, like: Likeness | None) -> Base:
+def _load(wanted: Wanted, like: Likeness | None, say: Say) -> Base:
     device = pick_device(wanted.device)
     name = wanted.base or (_base_like(like, wanted.workspace) if like else "mini")
     dtype = getattr(torch, like.dtype, None) if like and like.dtype else None
-    return load_base(name, device=device, dtype=dtype or fastest_dtype(device), prediction_type=wanted.prediction_type)
+    settings: dict[str, Any] = {
+        "dtype": dtype or fastest_dtype(device),
+        "prediction_type": wanted.prediction_type,
+        "vae": wanted.vae,
+    }
+    return load_within(lambda where: load_base(name, device=where, **settings), device, say)
 
 
 def _base_like(like: Likeness, workspace: Path) -> str:

@@ -40,6 +40,8 @@ class Parameters:
     adapters: tuple[MixedAdapter, ...]
     version: str
     details: Mapping[str, Any] = field(default_factory=dict)
+    vae: str = ""
+    vae_hash: str = ""
 
     @property
     def seed(self) -> int:
@@ -62,6 +64,8 @@ class Parameters:
             "Size": f"{self.recipe.size[0]}x{self.recipe.size[1]}",
             "Model hash": self.base_hash,
             "Model": self.base,
+            "VAE hash": self.vae_hash,
+            "VAE": self.vae,
             "Clip skip": str(skip) if skip > 1 else "",
             **self._over_a_picture(),
             "Lora hashes": ", ".join(f"{adapter.tag.name}: {adapter.short_hash}" for adapter in self.adapters),
@@ -84,10 +88,12 @@ class Parameters:
 
 @dataclass(frozen=True)
 class GeneratedImage:
-    """`image` is an RGB Pillow image; `parameters` says what it was made from."""
+    """`image` is an RGB Pillow image; `parameters` says what it was made from. `unsafe` is whether the safety checker
+    found it so; then it is black."""
 
     image: Image.Image
     parameters: Parameters
+    unsafe: bool = False
 
     def save(self, path: str | Path) -> Path:
         """Write a PNG, JPEG or WebP with the parameters in it, see `pictures`."""
@@ -110,7 +116,16 @@ def parameters_of(base: Base, recipe: Recipe, active: Sequence[tuple[Adapter, We
         details |= {"mode": mode, "mix": {adapter.name: weights.given() for adapter, weights in active}}
     if recipe.image is not None:
         details |= {"image": picture_hash(recipe.image), "strength": recipe.strength}
-    return Parameters(recipe, model_name(base.path), base.short_hash, mixed, f"sdlora {VERSION}", details)
+    return Parameters(
+        recipe,
+        model_name(base.path),
+        base.short_hash,
+        mixed,
+        f"sdlora {VERSION}",
+        details,
+        vae=base.vae_name,
+        vae_hash=base.vae_hash,
+    )
 
 
 def picture_hash(picture: Image.Image) -> str:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from ..adapters.algebra import ErrorReport
 from ..bases import Base
 from ..errors import Error
 from ..sampling.denoise import OnStep, draw
-from ..sampling.recipe import SecondPass
+from ..sampling.memory import Say, warn, with_retry
+from ..sampling.recipe import Recipe, SecondPass
+from ..sampling.safety import Check, safety_of
 from .drawing import MixAtWork
 from .equalise import equalising_factor
 from .export import one_adapter
@@ -32,8 +35,17 @@ class Mixer:
     base: its values are those of the mix that was set or drawn with last.
     """
 
-    def __init__(self, base: Base, library: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        base: Base,
+        library: str | Path | None = None,
+        *,
+        safety: bool | Check | None = None,
+        say: Say = warn,
+    ) -> None:
         self.base = base
+        self.safety = safety_of(base, safety)
+        self._say = say
         self.library = Path(library) if library else None
         self._weights = MergedWeights.of(base)
         self._factors: dict[tuple[str, Any], float] = {}
@@ -166,15 +178,15 @@ class Mixer:
         now = self._lookup.with_tags(self._now, tagged.tags, self.library)
         at_work = MixAtWork(self.base, self._weights, now.mix, now.mode, now.tokens)
         try:
-            return [
-                GeneratedImage(
-                    draw(self.base, recipe, on_step, at_work),
-                    parameters_of(self.base, recipe, now.active, now.mode),
-                )
-                for recipe in wanted
-            ]
+            return [self._drawn(recipe, on_step, at_work, now) for recipe in wanted]
         finally:
             self._weights.set(self._now.mix)
+
+    def _drawn(self, recipe: Recipe, on_step: OnStep | None, at_work: MixAtWork, now: MixInForce) -> GeneratedImage:
+        """One picture, tried again where memory runs out, and black where the safety checker finds it unsafe."""
+        drawn = with_retry(self.base, partial(draw, self.base, recipe, on_step, at_work), recipe.pixels, self._say)
+        image, unsafe = self.safety.screened(drawn)
+        return GeneratedImage(image, parameters_of(self.base, recipe, now.active, now.mode), unsafe)
 
     def _factor(self, adapter: Adapter) -> float:
         key = adapter.content_hash, self.base.dtype

@@ -13,6 +13,7 @@ from ..bases import Base
 from ..errors import Error
 from .conditioning import Conditioning, Tokens, condition
 from .foreseen import foreseen
+from .memory import working
 from .recipe import Recipe
 from .samplers import find_sampler, make_scheduler, takes_generator
 
@@ -54,17 +55,18 @@ def prompt_context(
     base: Base, recipe: Recipe, tokens: Tokens | None = None, tokens_2: Tokens | None = None
 ) -> Conditioning:
     """What the UNet reads of a recipe; the learned tokens are those of `condition`."""
-    return condition(
-        base,
-        recipe.prompt,
-        recipe.negative if recipe.guided else None,
-        steps=recipe.steps_done,
-        first_pass=recipe.first_pass,
-        size=recipe.size,
-        clip_skip=recipe.clip_skip,
-        tokens=tokens,
-        tokens_2=tokens_2,
-    )
+    with working(base, "text_encoders"):
+        return condition(
+            base,
+            recipe.prompt,
+            recipe.negative if recipe.guided else None,
+            steps=recipe.steps_done,
+            first_pass=recipe.first_pass,
+            size=recipe.size,
+            clip_skip=recipe.clip_skip,
+            tokens=tokens,
+            tokens_2=tokens_2,
+        )
 
 
 def always(context: Conditioning) -> Asked:
@@ -89,16 +91,17 @@ def denoise(base: Base, recipe: Recipe, on_step: OnStep | None = None, asked: As
     if begin and hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(begin)
     options = {"generator": generator} if takes_generator(scheduler) else {}
-    for index, t in enumerate(timesteps):
-        entry = scheduler.scale_model_input(latents, t).to(base.dtype)
-        guesses = [
-            (share, _guess(base, entry, t, context.at(index, len(timesteps)), recipe.guidance))
-            for share, context in asked(index, len(timesteps))
-        ]
-        guess = _mean(guesses)
-        latents = scheduler.step(guess, t, latents, **options).prev_sample
-        if on_step:
-            on_step(Step(index + 1, len(timesteps), latents, foreseen(scheduler, entry, guess, t)))
+    with working(base, "unet"):
+        for index, t in enumerate(timesteps):
+            entry = scheduler.scale_model_input(latents, t).to(base.dtype)
+            guesses = [
+                (share, _guess(base, entry, t, context.at(index, len(timesteps)), recipe.guidance))
+                for share, context in asked(index, len(timesteps))
+            ]
+            guess = _mean(guesses)
+            latents = scheduler.step(guess, t, latents, **options).prev_sample
+            if on_step:
+                on_step(Step(index + 1, len(timesteps), latents, foreseen(scheduler, entry, guess, t)))
     return latents
 
 
@@ -106,7 +109,8 @@ def denoise(base: Base, recipe: Recipe, on_step: OnStep | None = None, asked: As
 def decode(base: Base, latents: Tensor) -> Image.Image:
     """Latents (1, channels, h, w) -> an RGB picture."""
     scaled = latents / base.vae.config["scaling_factor"]
-    pixels = base.vae.decode(scaled.to(base.vae.device, base.vae.dtype)).sample[0].float()
+    with working(base, "vae", scaled.shape[-1] * scaled.shape[-2] * base.vae_factor**2):
+        pixels = base.vae.decode(scaled.to(base.device, base.vae.dtype)).sample[0].float()
     if not pixels.isfinite().all():
         raise Error("the picture came out as NaN: the numbers overflowed; use fp32 or bf16 instead of fp16")
     array = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().permute(1, 2, 0).cpu().numpy()
@@ -119,7 +123,8 @@ def encode_picture(base: Base, picture: Image.Image, size: tuple[int, int]) -> T
     the VAE takes it for, so that nothing but the seed is random."""
     fitted = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.array(fitted)).permute(2, 0, 1)[None].float() / 127.5 - 1
-    mean: Tensor = base.vae.encode(pixels.to(base.vae.device, base.vae.dtype)).latent_dist.mode()
+    with working(base, "vae", size[0] * size[1]):
+        mean: Tensor = base.vae.encode(pixels.to(base.device, base.vae.dtype)).latent_dist.mode()
     return (mean.float() * base.vae.config["scaling_factor"]).to(base.device)
 
 

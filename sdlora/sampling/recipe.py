@@ -45,6 +45,12 @@ class Recipe:
     first_pass: int | None = None
 
     @property
+    def pixels(self) -> int:
+        """Of the picture that comes out, a second pass counted."""
+        width, height = self.size
+        return round(width * height * (self.second_pass.scale**2 if self.second_pass else 1))
+
+    @property
     def guided(self) -> bool:
         """Whether the negative prompt's prediction is asked for, too."""
         return self.guidance > 1
