@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..adapters import Adapter
 from ..adapters.algebra import Term
-from ..adapters.algebra.mixed import Concatenated, Scratch, split
+from ..adapters.algebra.mixed import Concatenated, split
 from ..adapters.updates import LoRA, Update
 from ..bases import Base
 from .fit import check_fit
@@ -68,19 +68,17 @@ class MixedWeights:
         Raises `Error` before anything is changed when an adapter does not fit the base.
         """
         wanted = [(adapter.content_hash, replace(weights, blocks=dict(weights.blocks))) for adapter, weights in mix]
-        if wanted == self._last and all(
-            self._places[path].dtype == dtype for path, (_, dtype) in self._applied.items()
-        ):
+        if wanted == self._last and self._stands():
             return
         found = self._found(mix)
-        self._last, room, scratch = None, self._room(), Scratch()
+        self._last, room = None, self._room()
         for path in dict.fromkeys((*self._applied, *found)):
             parts = sorted(found.get(path, ()), key=lambda part: part[:2])
             signature = tuple((digest, weight) for digest, weight, _ in parts)
             if path not in self._places:
                 self._places[path] = place_for(self._modules[path], room)
             if self._applied.get(path) != (signature, self._places[path].dtype):
-                self._put(path, [(weight, update) for _, weight, update in parts], signature, room, scratch)
+                self._put(path, [(weight, update) for _, weight, update in parts], signature, room)
         self._last = wanted
 
     def _stands(self) -> bool:
@@ -100,11 +98,11 @@ class MixedWeights:
                         found[path].append((adapter.content_hash, weight, update))
         return found
 
-    def _put(self, path: str, terms: list[Term], signature: Signature, room: Room, scratch: Scratch) -> None:
+    def _put(self, path: str, terms: list[Term], signature: Signature, room: Room) -> None:
         place = self._places[path]
         # forgotten before and noted after, so that an interruption in between leaves the module to be made anew
         self._applied[path] = (UNFINISHED, place.dtype)
-        place.put(terms, self._concatenated(path, terms, room), scratch)
+        place.put(terms, self._concatenated(path, terms, room), room)
         self._applied[path] = (signature, place.dtype)
         if not terms:
             del self._applied[path]

@@ -21,10 +21,8 @@ def place_for(module: Any, room: Room) -> Place:
     """
     if not is_mergeable(module):
         return UnmergedModule(module)
-    kept = room.take(module.weight.nbytes, module.weight.device)
-    if kept == "nowhere" and is_multiplying(module):
-        return UnmergedModule(module)
-    return MergedModule(module, on_host=kept == "host")
+    short = room.where(module.weight.nbytes, module.weight.device) == "nowhere"
+    return UnmergedModule(module) if short and is_multiplying(module) else MergedModule(module)
 
 
 class Pristine(Mapping[str, Tensor]):

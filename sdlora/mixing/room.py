@@ -5,9 +5,11 @@ from typing import Literal
 import psutil
 import torch
 
+from ..adapters.algebra.mixed import Scratch
+from ..sampling.memory import RESERVE, free_bytes
+
 Where = Literal["beside", "host", "nowhere"]
-# Bytes that must stay free: drawing needs room too, on a GPU for a picture's activations.
-RESERVE_OF_DEVICE, RESERVE_OF_HOST = 2 << 30, 1 << 30
+RESERVE_OF_HOST = 1 << 30  # bytes that must stay free there; on a device, what a picture needs
 
 
 def where(size: int, of_device: int | None, of_host: int) -> Where:
@@ -19,36 +21,36 @@ def where(size: int, of_device: int | None, of_host: int) -> Where:
     fits_host = size + RESERVE_OF_HOST <= of_host
     if of_device is None:
         return "beside" if fits_host else "nowhere"
-    if size + RESERVE_OF_DEVICE <= of_device:
+    if size + RESERVE <= of_device:
         return "beside"
     return "host" if fits_host else "nowhere"
 
 
 class Room:
-    """The free memory as it was when first asked for, less what was taken since. CUDA's part was not run by its author.
+    """Memory for setting one mix: what was free when it was first asked for, less what was taken since, and a buffer.
 
-    Asking the system for each of hundreds of modules would take longer than mixing them; so there is one `Room` for
-    each setting of a mix.
+    Asking the system for each of hundreds of modules would take longer than mixing them.
     """
 
     def __init__(self) -> None:
-        self._free: dict[torch.device, int] = {}
+        self.scratch = Scratch()
+        self._of_host = psutil.virtual_memory().available
+        self._of_device: dict[torch.device, int | None] = {}
+
+    def where(self, size: int, device: torch.device) -> Where:
+        """Where `size` bytes go that belong to weights on `device`."""
+        return where(size, self._free_on(device), self._of_host)
 
     def take(self, size: int, device: torch.device) -> Where:
-        """Where `size` bytes go that belong to weights on `device`; they are counted as taken."""
-        host = torch.device("cpu")
-        own = self._left(device) if device.type == "cuda" else None  # MPS shares the host's memory
-        chosen = where(size, own, self._left(host))
-        if chosen != "nowhere":
-            self._free[device if chosen == "beside" and own is not None else host] -= size
+        """The same, and they are counted as taken."""
+        chosen, free = self.where(size, device), self._free_on(device)
+        if chosen == "beside" and free is not None:
+            self._of_device[device] = free - size
+        elif chosen != "nowhere":
+            self._of_host -= size
         return chosen
 
-    def _left(self, device: torch.device) -> int:
-        if device not in self._free:
-            self._free[device] = _free_on_gpu(device) if device.type == "cuda" else psutil.virtual_memory().available
-        return self._free[device]
-
-
-def _free_on_gpu(device: torch.device) -> int:
-    """What the driver has left, and what PyTorch holds without using it."""
-    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    def _free_on(self, device: torch.device) -> int | None:
+        if device not in self._of_device:
+            self._of_device[device] = free_bytes(device)
+        return self._of_device[device]

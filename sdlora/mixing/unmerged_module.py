@@ -10,8 +10,9 @@ from torch.utils.hooks import RemovableHandle
 
 from ..adapters import LoRA
 from ..adapters.algebra import Term, mixed_bias
-from ..adapters.algebra.mixed import Concatenated, Scratch, split, summed
+from ..adapters.algebra.mixed import Concatenated, split, summed
 from .module_kinds import device_of, is_convolution, is_mergeable, own_weight, weight_shape
+from .room import Room
 
 
 class UnmergedModule:
@@ -33,7 +34,7 @@ class UnmergedModule:
         """The base's own weight."""
         return own_weight(self.module)
 
-    def put(self, terms: Sequence[Term], low_rank: Concatenated | None, scratch: Scratch) -> None:
+    def put(self, terms: Sequence[Term], low_rank: Concatenated | None, room: Room) -> None:
         """Make the module's outputs the pristine ones and what these terms add; without any, its own again.
 
         Without gradients: that is for the caller to see to, once for all modules.
@@ -44,14 +45,14 @@ class UnmergedModule:
             self._hook = None
         if not terms:
             return
-        change = self._change = self._made_of(terms, low_rank, scratch)
+        change = self._change = self._made_of(terms, low_rank, room)
 
         def hook(module: Any, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
             return output + change.of(arguments[0]).to(output.dtype) if self._change is change else output
 
         self._hook = self.module.register_forward_hook(hook)
 
-    def _made_of(self, terms: Sequence[Term], low_rank: Concatenated | None, scratch: Scratch) -> "Change":
+    def _made_of(self, terms: Sequence[Term], low_rank: Concatenated | None, room: Room) -> "Change":
         shape, device = weight_shape(self.module), device_of(self.module)
         assert shape is not None
         factors, whole, bias = None, None, None
@@ -68,7 +69,7 @@ class UnmergedModule:
             weight = self.pristine if needed else torch.zeros((), device=device).expand(shape)
             # no larger than the copy that merging would keep; of what quantised layers compute in nobody can tell
             dtype = self.module.weight.dtype if is_mergeable(self.module) else torch.float32
-            whole = summed(weight, terms, low_rank, scratch).to(dtype, copy=True)
+            whole = summed(weight, terms, low_rank, room.scratch).to(dtype, copy=True)
         return Change(self.module, factors, whole, bias)
 
 

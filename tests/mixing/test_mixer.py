@@ -14,7 +14,7 @@ from sdlora.bases.base import FAMILIES
 from sdlora.bases.geometry import meta_modules
 from sdlora.errors import Error
 from sdlora.mixing import Mixer
-from sdlora.mixing.merged_module import MergedModule
+from sdlora.mixing.merged_module import Kept, MergedModule
 from sdlora.mixing.mix import Weights
 from sdlora.mixing.mixed_weights import MixedWeights
 from sdlora.mixing.unmerged_module import UnmergedModule
@@ -135,7 +135,7 @@ def test_every_family_is_mixed(family, tmp_path):
 
 PUTTING = {
     MixedWeights._put.__code__,
-    *(method.__code__ for method in (MergedModule.put, MergedModule._put, MergedModule._copied)),
+    *(method.__code__ for method in (MergedModule.put, MergedModule._put, Kept.__init__)),
     *(method.__code__ for method in (UnmergedModule.put, UnmergedModule._made_of)),
 }
 

@@ -4,7 +4,8 @@ import psutil
 import pytest
 import torch
 
-from sdlora.mixing.room import RESERVE_OF_DEVICE, RESERVE_OF_HOST, Room, where
+from sdlora.mixing.room import RESERVE_OF_HOST, Room, where
+from sdlora.sampling.memory import RESERVE
 
 GIB = 1 << 30
 
@@ -14,8 +15,8 @@ GIB = 1 << 30
     [
         (None, RESERVE_OF_HOST + GIB, "beside"),
         (None, RESERVE_OF_HOST + GIB - 1, "nowhere"),
-        (RESERVE_OF_DEVICE + GIB, 0, "beside"),
-        (RESERVE_OF_DEVICE + GIB - 1, RESERVE_OF_HOST + GIB, "host"),
+        (RESERVE + GIB, 0, "beside"),
+        (RESERVE + GIB - 1, RESERVE_OF_HOST + GIB, "host"),
         (0, RESERVE_OF_HOST + GIB - 1, "nowhere"),
     ],
 )
@@ -26,6 +27,6 @@ def test_beside_the_weights_then_in_the_host_then_nowhere(of_device, of_host, ex
 def test_what_was_taken_is_gone():
     room, cpu = Room(), torch.device("cpu")
     half = psutil.virtual_memory().available // 2
-    assert room.take(half, cpu) == "beside"
-    assert room.take(half, cpu) == "nowhere"
+    assert room.where(half, cpu) == room.where(half, cpu) == room.take(half, cpu) == "beside"
+    assert room.where(half, cpu) == room.take(half, cpu) == "nowhere"
     assert room.take(0, cpu) == "beside"

@@ -33,7 +33,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2**-5, torch.float16: 2**-8}
 class NoRoom(Room):
     """Of a machine with no memory left."""
 
-    def take(self, size, device):
+    def where(self, size, device):
         return "nowhere"
 
 
