@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from . import cli_data, cli_drawing, cli_files, cli_grid, cli_sharing
+from . import cli_data, cli_drawing, cli_files, cli_grid, cli_sharing, cli_training
 from .cli_shared import AS_JSON, BASE, DEVICE, PREDICTION, WORKSPACE, Group, print_json, speak_softly
 from .errors import Error, printable
 from .version import VERSION
@@ -131,7 +131,7 @@ def ui(workspace: str, **settings: Any) -> None:
     launch(Path(workspace), **settings)
 
 
-for _commands in (cli_data, cli_drawing, cli_files, cli_grid, cli_sharing):
+for _commands in (cli_data, cli_drawing, cli_files, cli_grid, cli_sharing, cli_training):
     for _command in _commands.COMMANDS:
         cli.add_command(_command)
 
