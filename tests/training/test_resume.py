@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+from PIL import Image, ImageDraw
 
 import sdlora
 from sdlora.errors import Error
@@ -18,19 +19,81 @@ from sdlora.training.run_folder import RunFolder
 
 STEPS = 6
 PATIENCE = 300  # seconds after which a process is taken for stuck
-
-
-def everything(small, workspace, **changes):
-    """A training in which all that is random takes part: accumulation, text encoder, captions, mirroring, dropout."""
-    random_parts = {"gradient_accumulation": 2, "caption_dropout": 0.4, "flip": True, "dropout": 0.3}
-    changing_rate = {"schedule": "cosine", "warmup": 1}
-    return small(workspace, **(random_parts | changing_rate | {"steps": STEPS, "checkpoint_every": 2} | changes))
+KILLS = 5
+CAPTION = "{{{colour}|bright {colour}}} disc, flat, on white\none {colour} thing, small"
+CONSTANT = {"schedule": "constant"}
+OPTIMISERS = {
+    "adamw": {},
+    "adamw8bit": {},
+    "adafactor": {},
+    "lion": {"learning_rate": 2e-4, "text_encoder_learning_rate": 2e-4},
+    "prodigy": {"learning_rate": 1.0, "text_encoder_learning_rate": 1.0, **CONSTANT},
+    "schedule-free": {"ema": 0.0, **CONSTANT},  # it averages itself
+    "torch.optim.RAdam": {"optimiser_args": {"betas": [0.8, 0.99]}},
+}
+LIBRARIES = {"adamw8bit": "bitsandbytes", "prodigy": "prodigyopt", "schedule-free": "schedulefree"}
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(small, images, tmp_path_factory):
-    config = everything(small, tmp_path_factory.mktemp("uninterrupted"), holdout=images.parent / "holdout")
-    return sdlora.train(config, quiet=True)
+def varied(tmp_path_factory):
+    """Images of two shapes, with captions of several lines, of tags and of alternatives; two held out."""
+    root = tmp_path_factory.mktemp("varied")
+    for folder, colours, shape in (
+        ("discs", ("red", "green", "blue"), (128, 128)),
+        ("discs", ("orange", "purple"), (192, 64)),
+        ("holdout", ("yellow",), (128, 128)),
+        ("holdout", ("brown",), (192, 64)),
+    ):
+        (root / folder).mkdir(exist_ok=True)
+        for colour in colours:
+            image = Image.new("RGB", shape, "white")
+            ImageDraw.Draw(image).ellipse((8, 8, shape[0] - 20, shape[1] - 12), fill=colour)
+            image.save(root / folder / f"{colour}.png")
+            (root / folder / f"{colour}.txt").write_text(CAPTION.format(colour=colour), encoding="utf-8")
+    return root / "discs"
+
+
+def everything(small, workspace, varied, **changes):
+    """A training in which all that is random takes part: accumulation, text encoder, buckets, crops, mirrors, captions,
+    dropout; with an average of the weights."""
+    settings = {
+        "images": varied,
+        "holdout": varied.parent / "holdout",
+        "resolution": 128,
+        "gradient_accumulation": 2,
+        "crops": 2,
+        "flip": True,
+        "caption_dropout": 0.2,
+        "caption_lines": "choose",
+        "wildcards": True,
+        "shuffle_tags": True,
+        "tag_dropout": 0.3,
+        "dropout": 0.3,
+        "offset_noise": 0.05,
+        "ema": 0.9,
+        "schedule": "cosine",
+        "warmup": 1,
+        "steps": STEPS,
+        "checkpoint_every": 2,
+        "validate_every": 3,
+    }
+    return small(workspace, **(settings | changes))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(small, varied, tmp_path_factory):
+    run = sdlora.train(everything(small, tmp_path_factory.mktemp("uninterrupted"), varied), quiet=True)
+    return run
+
+
+def same(a, b):
+    if isinstance(b, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in b)
+    if isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
 
 
 def same_as(run, uninterrupted):
@@ -38,9 +101,9 @@ def same_as(run, uninterrupted):
     ours, theirs = (Checkpoint.newest(RunFolder(r.folder).checkpoints) for r in (run, uninterrupted))
     assert ours is not None and theirs is not None and ours.step == theirs.step
     assert [key for key, tensor in theirs.weights.items() if not torch.equal(tensor, ours.weights[key])] == []
-    states, expected = ours.states["optimizer"]["state"], theirs.states["optimizer"]["state"]
-    assert all(torch.equal(states[i][key], expected[i][key]) for i in expected for key in expected[i])
+    assert same(ours.states, theirs.states)
     a, b = (sdlora.load_adapter(r.adapter_path).updates for r in (run, uninterrupted))
+    assert a.keys() == b.keys()
     assert all(torch.equal(a[path].up, b[path].up) and torch.equal(a[path].down, b[path].down) for path in b)
     rows, expected_rows = (
         [{k: v for k, v in row.items() if k != "seconds"} for row in RunFolder(r.folder).metrics()]
@@ -67,9 +130,9 @@ def started(processes, config, resume=False):
     return process
 
 
-def test_killed_twice_and_resumed(processes, small, images, tmp_path, uninterrupted):
+def test_killed_twice_and_resumed(processes, small, varied, tmp_path, uninterrupted):
     """kill -9 at random moments; the last part runs here, in this process."""
-    config = everything(small, tmp_path, holdout=images.parent / "holdout")
+    config = everything(small, tmp_path, varied)
     moments = random.Random(time.time_ns())
     for attempt, fewest in enumerate([moments.randint(1, 3), moments.randint(3, STEPS - 1)]):
         process = started(processes, config, resume=bool(attempt))
@@ -81,10 +144,31 @@ def test_killed_twice_and_resumed(processes, small, images, tmp_path, uninterrup
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_killed_five_times_and_resumed(processes, small, varied, tmp_path, name):
+    """kill -9 at five random moments, with each kind of optimiser."""
+    if name in LIBRARIES:
+        pytest.importorskip(LIBRARIES[name])
+    changes = {"optimiser": name, "steps": 3 * STEPS, **OPTIMISERS[name]}
+    whole = sdlora.train(everything(small, tmp_path / "whole", varied, **changes), quiet=True)
+    config = everything(small, tmp_path, varied, **changes)
+    run = RunFolder(tmp_path / "runs" / "disc")
+    moments = random.Random(time.time_ns())
+    for attempt, fewest in enumerate(sorted(moments.sample(range(1, 3 * STEPS - 1), KILLS))):
+        process = started(processes, config, resume=bool(attempt))
+        wait_until(lambda fewest=fewest: len(rows_of(tmp_path)) >= fewest, process)
+        time.sleep(moments.uniform(0, 0.5))
+        process.kill()
+        process.join()
+        assert run.status()["state"] == "running", f"killed at {fewest}"
+    assert same_as(sdlora.train(config, resume=True, quiet=True), whole)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(3))
-def test_killed_at_any_moment_whatsoever(processes, small, images, tmp_path, uninterrupted, attempt):
+def test_killed_at_any_moment_whatsoever(processes, small, varied, tmp_path, uninterrupted, attempt):
     """From the moment that the run's folder is there, set-up and checkpoint writing included."""
-    config = everything(small, tmp_path, holdout=images.parent / "holdout", checkpoint_every=1)
+    config = everything(small, tmp_path, varied, checkpoint_every=1)
     moments = random.Random(time.time_ns())
     run = RunFolder(tmp_path / "runs" / "disc")
     for again in (False, True):
@@ -102,8 +186,8 @@ def test_killed_at_any_moment_whatsoever(processes, small, images, tmp_path, uni
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal that one process could send another")
-def test_ctrl_c_saves_and_says_where(small, images, tmp_path, uninterrupted):
-    config = everything(small, tmp_path, holdout=images.parent / "holdout", checkpoint_every=100)
+def test_ctrl_c_saves_and_says_where(small, varied, tmp_path, uninterrupted):
+    config = everything(small, tmp_path, varied, checkpoint_every=100)
     settings = tmp_path / "disc.toml"
     settings.write_text(config.toml(), encoding="utf-8")
     command = [sys.executable, "-m", "sdlora.cli", "train", str(settings)]
@@ -123,8 +207,8 @@ def test_ctrl_c_saves_and_says_where(small, images, tmp_path, uninterrupted):
     assert same_as(sdlora.train(config, resume="disc", quiet=True), uninterrupted)
 
 
-def test_a_run_that_is_being_trained_is_refused(processes, small, tmp_path):
-    config = everything(small, tmp_path, steps=500)
+def test_a_run_that_is_being_trained_is_refused(processes, small, varied, tmp_path):
+    config = everything(small, tmp_path, varied, steps=500)
     process = started(processes, config)
     try:
         wait_until(lambda: len(rows_of(tmp_path)) >= 1, process)
@@ -166,8 +250,8 @@ def watched(config, workspace, actions, **options):
     return run
 
 
-def test_stopped_by_a_watcher_and_resumed(small, images, tmp_path, uninterrupted):
-    config = everything(small, tmp_path, holdout=images.parent / "holdout")
+def test_stopped_by_a_watcher_and_resumed(small, varied, tmp_path, uninterrupted):
+    config = everything(small, tmp_path, varied)
     stopped = watched(config, tmp_path, {3: lambda: asked(tmp_path, stop=True)})
     assert stopped.state == "stopped" and 3 <= stopped.steps < STEPS
     assert stopped.adapter_path == stopped.folder / "disc.safetensors" and stopped.adapter_path.is_file()
