@@ -1,11 +1,15 @@
 """The commands that look at a folder of images and work on its captions. Nothing heavy is imported before one runs."""
 
+import itertools
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .cli_shared import AS_JSON, BASE, FILE, finish, print_json, speak_softly
+from .cli_shared import AS_JSON, BASE, DEVICE, FILE, finish, print_json, speak_softly
+from .errors import printable
 
 
 @click.command()
@@ -31,7 +35,7 @@ def doctor(folder: str, sheet: Path | None, fix: Path | None, as_json: bool, **s
 
     facts = sample_facts(folder)
     settings["trigger"] = settings["trigger"] or (facts.trigger if facts else None)
-    report = examine(folder, **settings)
+    report = examine(folder, **settings, on_image=_counting())
     sheets = write_sheet(report.frames, sheet) if sheet else []
     cleaned = clean(report, fix) if fix else None
     if as_json:
@@ -44,4 +48,61 @@ def doctor(folder: str, sheet: Path | None, fix: Path | None, as_json: bool, **s
         finish([counted(report)])
 
 
-COMMANDS = (doctor,)
+@click.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--model", help="Who describes: blip, florence-2, smolvlm, wd14 (tags), a model's folder or a hub id.")
+@click.option(
+    "--subject",
+    type=click.Choice(["style", "character", "everything"]),
+    default="style",
+    show_default=True,
+    help="What the trigger word stands for, so that captions leave it out.",
+)
+@click.option("--trigger", help="Put in front of what the model writes.")
+@click.option("--prompt", help="What a model that takes instructions is asked, instead of our own words.")
+@click.option("--threshold", type=click.FloatRange(0, 1), default=0.35, show_default=True, help="Of a tagger.")
+@click.option("--overwrite", is_flag=True, help="Describe images that have a caption too.")
+@click.option("--replace", multiple=True, metavar="OLD=NEW", help="In all captions; may be given repeatedly.")
+@click.option("--remove-trigger", default="", help="Take these words out of all captions.")
+@click.option("--prefix", default="", help="In front of all captions, as it is, spaces too.")
+@click.option("--suffix", default="", help="After all captions, as it is.")
+@click.option("--add-trigger", default="", help="In front of captions that lack these words.")
+@click.option("--tags", is_flag=True, help="Count what commas separate.")
+@click.option("--reviewed", is_flag=True, help="You have looked at what a model wrote.")
+@click.option(
+    "--undo",
+    is_flag=False,
+    flag_value="last",
+    type=click.Choice(["last", "all"]),
+    help="Take back the last command that changed captions, or all: bytes as they were.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be written, write nothing.")
+@DEVICE
+@AS_JSON
+def caption(folder: str, as_json: bool, **options: Any) -> None:
+    """Write captions with a local model, change all at once, count tags; and take any of it back.
+
+    DIR is a folder of images; captions are .txt files beside them. A model fills only what is empty. Without any option
+    the command says how many captions there are and which of a model's nobody has reviewed. Ends with exit code 3 where
+    an image was skipped, or an undo left a file alone because it was changed by hand since.
+    """
+    speak_softly()
+    from .captioning.command import Asked, carry_out
+
+    said = carry_out(folder, Asked(**options), lambda line: click.echo(printable(line, 2000), err=True))
+    if as_json:
+        print_json(said.document)
+    else:
+        for line in said.lines:
+            click.echo(printable(line, 2000))
+    finish(said.warnings)
+
+
+def _counting() -> Callable[[], None]:
+    """Counts images on stderr, where somebody watches."""
+    seen = itertools.count(1)
+    watched = sys.stderr.isatty()
+    return lambda: click.echo(f"\r{next(seen)} images looked at", nl=False, err=True) if watched else None
+
+
+COMMANDS = (caption, doctor)

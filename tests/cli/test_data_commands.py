@@ -3,6 +3,7 @@
 import pytest
 from PIL import Image
 
+from tests.captioning.tiny import tiny_blip
 from tests.data.planted import Planter, hashes
 
 
@@ -49,3 +50,43 @@ def test_doctor_prints_findings_once_for_many_files(sdlora, at, monkeypatch):
 def test_doctor_of_no_folder(sdlora, tmp_path):
     ended = sdlora("doctor", tmp_path / "nowhere")
     assert ended.code == 1 and ended.err.count("\n") == 1
+
+
+def test_caption_with_a_model_and_back(sdlora, at, tmp_path):
+    model = tiny_blip(tmp_path / "blip")
+    at.picture("new.png", None)
+    before = hashes(at.root)
+    ended = sdlora("caption", at.root, "--model", model, "--trigger", "clay style", "--json", "--device", "cpu")
+    assert ended.code == 0, ended.err
+    assert ended.json["unreviewed"] == ["new.txt"] and ended.json["changed"]["new.txt"]["after"].startswith(
+        "clay style, "
+    )
+    assert "not reviewed: new.txt" in sdlora("caption", at.root).out
+    assert sdlora("caption", at.root, "--reviewed").out.startswith("1 caption")
+    assert "not reviewed" not in sdlora("caption", at.root).out
+    assert sdlora("caption", at.root, "--model", model).out.startswith("Every image has a caption")
+    assert sdlora("caption", at.root, "--undo").code == 0
+    assert hashes(at.root) == before
+
+
+def test_caption_changes_all_at_once(sdlora, at):
+    before = hashes(at.root)
+    words = ("--replace", "thing=cup", "--remove-trigger", "clay style", "--add-trigger", "zwx")
+    shown = sdlora("caption", at.root, *words, "--dry-run")
+    assert "6 captions would be written" in shown.out and hashes(at.root) == before
+    assert sdlora("caption", at.root, *words).code == 0
+    assert (at.root / "fine-0.txt").read_text(encoding="utf-8") == "zwx, 1 a cup\n"
+    assert sdlora("caption", at.root, "--tags", "--json").json["tags"]["zwx"] == 6
+    assert sdlora("caption", at.root, "--undo", "all").code == 0
+    assert hashes(at.root) == before
+
+
+def test_caption_refuses_in_a_sentence(sdlora, at):
+    assert "one thing at a time" in sdlora("caption", at.root, "--tags", "--prefix", "x").err
+    assert "OLD=NEW" in sdlora("caption", at.root, "--replace", "x").err
+    assert "comes with sdlora" in sdlora("caption", "sample:clay/train", "--prefix", "x").err
+    at.picture("new.png", None)
+    assert "could not be loaded" in sdlora("caption", at.root, "--model", at.root).err
+    at.write("odd.png", b"no")
+    ended = sdlora("caption", at.root, "--undo", "all")
+    assert ended.code == 0 and "nothing to take back" in ended.out

@@ -7,7 +7,8 @@ from sdlora.cli import cli
 
 ALL = {
     *("train", "generate", "grid", "evaluate", "demo", "check", "ui"),
-    *("doctor", "inspect", "list", "card", "push", "convert", "merge", "resize", "extract", "apply", "compare"),
+    *("caption", "doctor", "inspect", "list", "card", "push"),
+    *("convert", "merge", "resize", "extract", "apply", "compare"),
 }
 
 

@@ -66,9 +66,7 @@ def test_training_reads_the_same_images_and_captions(at):
 def test_captions_in_other_encodings_are_named_and_mended(at, tmp_path):
     for number, encoding in enumerate(["utf-16-le", "utf-16-be", "utf-16", "cp1252"]):
         at.picture(f"odd-{number}.png", None)
-        at.write(
-            f"odd-{number}.txt", "eine Tür".encode(encoding)
-        )
+        at.write(f"odd-{number}.txt", "eine Tür".encode(encoding))
     report = examine(at.root)
     named = {finding.place for finding in report.findings if finding.kind == "caption-not-utf8"}
     assert named == {f"odd-{number}.txt" for number in range(4)}

@@ -40,8 +40,8 @@ def duplicate_findings(pictures: Sequence[Picture]) -> Iterator[Finding]:
     for here, there, how in _alike(pictures, pictures):
         if here < there and there not in blamed:
             blamed.add(there)  # of a hundred that are alike each is named once, and not with all of the others
-            one, other = pictures[here].name, pictures[there].name
-            yield Finding("near-duplicate", other, f"It is nearly {one}{how}: remove one, if it is the same.")
+            sentence = f"It is nearly {pictures[here].name}{how}: remove one, if it is the same."
+            yield Finding("near-duplicate", pictures[there].name, sentence)
 
 
 def leak_findings(train: Sequence[Picture], held: Sequence[Picture]) -> Iterator[Finding]:

@@ -139,7 +139,7 @@ def _sort_in(listing: Listing, path: Path) -> None:
             "format-not-read",
             path,
             f"not used: {suffix} is not read",
-            f"{suffix} files are not read: convert it to png or jpg (--fix converts what Pillow can open).",
+            f"{suffix} files are not read: convert it to png or jpg (--fix does it for gif, tiff and jfif).",
         )
     elif path.name.lower() in OTHER_METADATA:
         listing.note(
