@@ -11,6 +11,7 @@ from sdlora.data.latents import Latents, Seen
 from sdlora.data.wording import Wording
 from sdlora.training.batches import Batches, Prompts
 from sdlora.training.loss import NoiseSchedule
+from sdlora.training.timesteps import Timesteps
 
 CAPTIONS = ("red disc", "green disc", "blue disc")
 
@@ -28,7 +29,7 @@ def image(caption, value, *, repeats=1, mirrored=False, size=(64, 64), **more):
     return Latents(Example(Path(caption), caption, repeats, **more), size, tuple(views))
 
 
-def stream(mini, prompts, *, repeats=(1, 1, 1), dropout=0.0, mirrored=False, global_batch=4):
+def stream(mini, prompts, *, repeats=(1, 1, 1), dropout=0.0, mirrored=False, global_batch=4, **more):
     latents = [
         image(caption, i, repeats=n, mirrored=mirrored)
         for i, (caption, n) in enumerate(zip(CAPTIONS, repeats, strict=True))
@@ -40,6 +41,7 @@ def stream(mini, prompts, *, repeats=(1, 1, 1), dropout=0.0, mirrored=False, glo
         seed=3,
         caption_dropout=dropout,
         global_batch=global_batch,
+        **more,
     )
 
 
@@ -50,6 +52,14 @@ def test_splits_do_not_matter(mini, prompts):
     ordered = [parts[1], parts[3], parts[0], parts[2]]
     for field in ("latents", "noise", "timesteps", "prompts"):
         assert torch.equal(getattr(whole, field), torch.cat([getattr(part, field) for part in ordered]))
+
+
+def test_timesteps_keep_to_their_range_and_stay_stratified(mini, prompts):
+    batches = stream(mini, prompts, timesteps=Timesteps(0.2, 0.6, "high"))
+    timesteps = batches.take(range(16)).timesteps.sort().values
+    assert timesteps.min() >= 200 and timesteps.max() < 600
+    parts = (((timesteps + 0.5) / 1000 - 0.2) / 0.4) ** 2 * 16  # where they lie in the distribution, in sixteenths
+    assert (parts - torch.arange(16) > -0.2).all() and (parts - torch.arange(16) < 1.2).all()
 
 
 def test_each_image_has_its_own_caption(mini, prompts):

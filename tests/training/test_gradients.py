@@ -94,3 +94,20 @@ def test_layer_s_dropout_differs_from_step_to_step_and_follows_the_seed(small, t
     second = after(config.model_copy(update={"workspace": str(tmp_path / "b")}))
     without = after(config.model_copy(update={"workspace": str(tmp_path / "c"), "dropout": 0.0}))
     assert close(first[0], second[0], 1e-9) and not close(first[0], without[0], 0.05)
+
+
+def test_settings_of_the_loss_arrive(small, tmp_path):
+    """With a delta far above all errors Huber's loss is the squared one, and the smooth L1 loss that divided by it."""
+
+    def loss(name, **changes):
+        return after(small(tmp_path / name, steps=1, **changes))[2][0]["loss"]
+
+    squared = loss("l2")
+    far = {"huber_delta": 100.0, "huber_schedule": "constant"}
+    assert loss("huber", loss="huber", **far) == pytest.approx(squared, rel=1e-3)
+    assert loss("smooth", loss="smooth_l1", **far) == pytest.approx(squared / 100, rel=1e-3)
+    assert loss("near", loss="huber", huber_delta=0.01) < loss("snr", loss="huber", huber_delta=0.1) < squared
+    noisy, clean = loss("noisy", timestep_min=800), loss("clean", timestep_max=200)
+    assert noisy < squared < clean, "what noise was added is easily told where there is little else"
+    others = [loss("debiased", debiased=True), loss("offset", offset_noise=0.5)]
+    assert len({squared, *others}) == 3

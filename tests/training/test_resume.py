@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 import sdlora
 from sdlora.errors import Error
 from sdlora.training.checkpoints import Checkpoint
+from sdlora.training.preparation import viewing_of
 from sdlora.training.run_folder import RunFolder
 
 STEPS = 6
@@ -83,6 +84,8 @@ def everything(small, workspace, varied, **changes):
 @pytest.fixture(scope="module")
 def uninterrupted(small, varied, tmp_path_factory):
     run = sdlora.train(everything(small, tmp_path_factory.mktemp("uninterrupted"), varied), quiet=True)
+    (buckets,) = viewing_of(RunFolder(run.folder).config()).buckets
+    assert buckets.size_for(128, 128) != buckets.size_for(192, 64), "two buckets take part"
     return run
 
 
