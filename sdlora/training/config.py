@@ -178,6 +178,10 @@ class TrainConfig(BaseModel):
     checkpoint_every: Positive | Auto = Field("auto", description="steps between checkpoints")
     keep_checkpoints: Positive = Field(3, description="newest checkpoints to keep; older ones are removed")
     validate_every: Positive | Auto = Field("auto", description="steps between measurements of the held-out loss")
+    choose: Literal["best", "last"] = Field("best", description="which step the adapter is of, by the held-out loss")
+    patience: Annotated[int, Field(ge=0)] = Field(
+        0, description="stop when so many measurements in a row were no better than the best; 0: never"
+    )
     sample_every: Positive | Auto = Field("auto", description="steps between sample images")
     sample_prompts: list[str] | Auto = Field(
         "auto", description="prompts of the sample images; an empty list draws none"

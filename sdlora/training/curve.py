@@ -26,6 +26,7 @@ def write_curve(rows: Iterable[dict[str, Any]], path: Path) -> None:
 
     rows = list(rows)
     training = [(row["step"], row["loss"]) for row in rows if "loss" in row]
+    seen = [(row["step"], row["train_loss"]) for row in rows if "train_loss" in row]
     heldout = [(row["step"], row["holdout_loss"]) for row in rows if "holdout_loss" in row]
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
@@ -35,6 +36,8 @@ def write_curve(rows: Iterable[dict[str, Any]], path: Path) -> None:
         axes.plot(steps, smoothed(losses), color="tab:blue", label="loss, smoothed")
     if heldout:
         axes.plot(*zip(*heldout, strict=True), "o-", color="tab:orange", label="held-out loss")
+    if seen:
+        axes.plot(*zip(*seen, strict=True), "s--", color="tab:green", label="the same on training images")
     axes.set(xlabel="step", ylabel="loss")
     if training or heldout:
         axes.legend(frameon=False)

@@ -1,7 +1,7 @@
 """The held-out loss: the denoising loss on images that were not trained on, with every random draw fixed."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from .loss import NoiseSchedule, squared_error
 from .randomness import generator
 
 TIMESTEPS, NOISES = 10, 4
-BATCH = 8  # divides the draws of an image, so that those of one pass are all of one image, of one size
+BATCH = 8
 Predict = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -43,22 +43,24 @@ class Holdout:
         seed: int,
         encoder_trains: bool,
         wording: Wording = PLAIN,
+        captions: Sequence[str] | None = None,
+        noises: int = NOISES,
         cache: LatentCache | None = None,
     ) -> None:
         latents = [one.mean for one in encode_images(base.vae, examples, viewing, cache=cache)]
         self._schedule = NoiseSchedule.of(base)
-        self._captions = [wording.plain(example) for example in examples]
+        self._captions = list(captions or map(wording.plain, examples))
         self._prompts = Prompts(base, self._captions, encoder_trains=encoder_trains)
         self._latents = latents
-        positions, noises, images = [], [], []
+        positions, drawn, images = [], [], []
         for i, example in enumerate(examples):
             own = generator(seed, "holdout", hashlib.sha256(example.path.read_bytes()).hexdigest())
             for band in range(TIMESTEPS):
-                positions += [(band + torch.rand(1, generator=own).item()) / TIMESTEPS] * NOISES
-                noises += list(torch.randn((NOISES, *latents[i].shape), generator=own))
-                images += [i] * NOISES
+                positions += [(band + torch.rand(1, generator=own).item()) / TIMESTEPS] * noises
+                drawn += list(torch.randn((noises, *latents[i].shape), generator=own))
+                images += [i] * noises
         self._timesteps = self._schedule.timesteps(torch.tensor(positions, dtype=torch.float64))
-        self._noises, self._images = noises, images
+        self._noises, self._images, self._each = drawn, images, noises
 
     @property
     def draws(self) -> int:
@@ -68,15 +70,30 @@ class Holdout:
     @torch.no_grad()
     def measure(self, predict: Predict, device: torch.device) -> HeldOutLoss:
         """The loss of `predict(noisy, timesteps, prompts)`."""
-        errors = []
-        for start in range(0, self.draws, BATCH):
-            batch = self._take(slice(start, start + BATCH))
-            noisy = self._schedule.noisy(batch.latents, batch.noise, batch.timesteps)
-            target = self._schedule.target(batch.latents, batch.noise, batch.timesteps)
-            guess = predict(noisy.to(device), batch.timesteps.to(device), batch.prompts.to(device))
-            errors.append(squared_error(guess.cpu(), target))
-        by_band = torch.cat(errors).double().view(-1, TIMESTEPS, NOISES).mean(dim=(0, 2))
+        errors = [
+            squared_error(guess, self._schedule.target(batch.latents, batch.noise, batch.timesteps))
+            for guess, batch in self._guesses(predict, device)
+        ]
+        by_band = torch.cat(errors).double().view(-1, TIMESTEPS, self._each).mean(dim=(0, 2))
         return HeldOutLoss(by_band.mean().item(), tuple(by_band.tolist()))
+
+    @torch.no_grad()
+    def predictions(self, predict: Predict, device: torch.device) -> list[torch.Tensor]:
+        """All answers of `predict(noisy, timesteps, prompts)`, in fp32 on the CPU."""
+        return [guess for guess, _ in self._guesses(predict, device)]
+
+    def _guesses(self, predict: Predict, device: torch.device) -> Iterator[tuple[torch.Tensor, Batch]]:
+        for part in self._parts():
+            batch = self._take(part)
+            noisy = self._schedule.noisy(batch.latents, batch.noise, batch.timesteps)
+            yield predict(noisy.to(device), batch.timesteps.to(device), batch.prompts.to(device)).float().cpu(), batch
+
+    def _parts(self) -> Iterator[slice]:
+        """The draws of one pass: all of one image, for another may have another size."""
+        of_one = TIMESTEPS * self._each
+        for image in range(0, self.draws, of_one):
+            for start in range(image, image + of_one, BATCH):
+                yield slice(start, min(start + BATCH, image + of_one))
 
     def _take(self, part: slice) -> Batch:
         images = self._images[part]

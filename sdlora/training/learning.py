@@ -77,14 +77,14 @@ class Learning:
             averaged = all(weight.isfinite().all() for weight in adapter.values())
         return averaged and all(weight.isfinite().all() for weight in self.parameters)
 
-    def checkpoint(self, step: int) -> Checkpoint:
-        """Everything that it takes to go on from here; its `weights` are the adapter."""
+    def checkpoint(self, step: int, **more: dict[str, Any]) -> Checkpoint:
+        """Everything that it takes to go on from here, and `more` states; its `weights` are the adapter."""
         states: dict[str, dict[str, Any]] = {name: part.state_dict() for name, part in self._stateful.items()}
         with self.adapter() as adapter:
             weights = {key: weight.detach().clone() for key, weight in adapter.items()}
         if any(not torch.equal(weights[key], weight) for key, weight in self._weights.items()):
             states["trained"] = dict(self._weights)
-        return Checkpoint(step, weights, states)
+        return Checkpoint(step, weights, states | more)
 
     @torch.no_grad()
     def restore(self, checkpoint: Checkpoint) -> None:

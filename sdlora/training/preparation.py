@@ -19,11 +19,11 @@ from .config import ResolvedConfig
 from .convolution import use_small_map_convolutions
 from .defaults import PRECISIONS
 from .gated_gelu import use_lean_gates
-from .holdout import Holdout
 from .loss import NoiseSchedule
 from .material import MUCH_LOST, Material
 from .progress import Reporter
 from .timesteps import Timesteps
+from .validation import Validation
 
 
 def ready_base(base: Base, config: ResolvedConfig, device: torch.device, *, encoder_trains: bool) -> None:
@@ -124,19 +124,15 @@ def _cache(base: Base, config: ResolvedConfig) -> LatentCache | None:
     return LatentCache(Path(config.workspace) / "cache" / "latents", base.vae) if config.cache == "disk" else None
 
 
-def ready_holdout(base: Base, config: ResolvedConfig, material: Material, *, encoder_trains: bool) -> Holdout | None:
-    """The fixed draws that the held-out loss is measured on; None where nothing is held out."""
+def ready_validation(
+    base: Base, config: ResolvedConfig, material: Material, *, encoder_trains: bool
+) -> Validation | None:
+    """The fixed draws that a run is judged by; None where nothing is held out."""
     if not material.holdout:
         return None
-    return Holdout(
-        base,
-        material.holdout,
-        Viewing((_buckets(config, config.resolution),)),
-        seed=config.seed,
-        encoder_trains=encoder_trains,
-        wording=wording_of(config),
-        cache=_cache(base, config),
-    )
+    viewing = Viewing((_buckets(config, config.resolution),))
+    cache = _cache(base, config)
+    return Validation(base, config, material, viewing, wording_of(config), cache, encoder_trains=encoder_trains)
 
 
 def let_go(base: Base, config: ResolvedConfig, *, encoder_trains: bool) -> None:

@@ -151,8 +151,9 @@ class RunFolder:
         return Control(asked.get("stop") is True, asked.get("pause") is True, sample if isinstance(sample, int) else 0)
 
     def held_out_losses(self) -> tuple[float | None, float | None]:
-        """The first and the last that were measured; None for what was not."""
-        measured = [row["holdout_loss"] for row in self.metrics() if "holdout_loss" in row]
+        """The first that was measured, and the last up to the step that the adapter is of; None for what was not."""
+        last = self.status().get("adapter_step", math.inf)
+        measured = [row["holdout_loss"] for row in self.metrics() if "holdout_loss" in row and row["step"] <= last]
         return (measured[0] if measured else None, measured[-1] if len(measured) > 1 else None)
 
     def tidy(self, step: int) -> None:

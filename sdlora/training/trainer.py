@@ -3,8 +3,9 @@
 import math
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from ..adapters import Adapter, save_adapter
+from ..adapters.updates import Update
 from ..bases import Base
 from ..files import write_atomically
 from .checkpoints import Checkpoint
@@ -26,12 +28,13 @@ from .learning import Learning
 from .loss import Denoiser
 from .material import Material
 from .objective import Objective
-from .preparation import let_go, ready_base, ready_batches, ready_holdout
+from .preparation import let_go, ready_base, ready_batches, ready_validation
 from .previews import Previews
 from .prior import ready_prior
 from .progress import Reporter, StepBar, used_memory
 from .run_folder import RunFolder
 from .targets import select
+from .validation import Best, Measured
 
 PAUSE_SECONDS = 0.5
 
@@ -74,7 +77,9 @@ class Trainer:
         batches = ready_batches(
             base, config, material, reporter, encoder_trains=encoder_trains, examples_per_step=self._examples_per_step
         )
-        self._holdout = ready_holdout(base, config, material, encoder_trains=encoder_trains)
+        self._validation = ready_validation(base, config, material, encoder_trains=encoder_trains)
+        self._best: Best | None = None
+        self._warned = False
         self._previews = Previews(base, config.sample_prompts, config.resolution, encoder_trains=encoder_trains)
         prior = ready_prior(
             base, config, material, run.path / "prior.safetensors", reporter, encoder_trains=encoder_trains
@@ -101,9 +106,11 @@ class Trainer:
             self._restore()
             with self._interrupts:
                 self._loop()
-            state = "stopped" if self.step < self.config.steps else "finished"
-            path = self._save_adapter(finished=state == "finished")
-            self._status(state, adapter=str(path))
+            state = "finished" if self.step == self.config.steps or self._out_of_patience else "stopped"
+            best = self._chosen() if state == "finished" else None
+            path = self._save_adapter(best, finished=state == "finished")
+            step = best.step if best else self.step
+            self._status(state, adapter=str(path), adapter_step=step)
         except BaseException as problem:
             sentence = in_words(problem, self.step + 1, self.run)
             with suppress(OSError):  # a disk that is full stays full
@@ -114,7 +121,7 @@ class Trainer:
         finally:
             eject(self.base, self.layers)
         before, after = self.run.held_out_losses()
-        return TrainedRun(self.run.path, path, state, self.step, before, after)
+        return TrainedRun(self.run.path, path, state, step, before, after)
 
     def _loop(self) -> None:
         config = self.config
@@ -122,7 +129,7 @@ class Trainer:
             self._validate()
             self._preview()
         with StepBar(self.reporter, config.steps, self.step, self.device) as bar:
-            while self.step < config.steps and not self._asked_to_stop():
+            while self.step < config.steps and not self._out_of_patience and not self._asked_to_stop():
                 started = time.perf_counter()
                 rate = self._learning.rate
                 loss, norm = self._optimise()
@@ -131,7 +138,11 @@ class Trainer:
                 self._log({"loss": loss, "grad_norm": norm, "learning_rate": rate, "seconds": round(seconds, 4)})
                 self._status("running", force=False)
                 self._intervals()
-        if self.step < config.steps:
+        if self._out_of_patience:
+            self.reporter.say(
+                f"step {self.step}: {config.patience} measurements in a row were no better, so it ends here"
+            )
+        elif self.step < config.steps:
             self._checkpoint()
             self._curve()
 
@@ -203,14 +214,35 @@ class Trainer:
             self._checkpoint()
 
     def _validate(self) -> None:
-        if self._holdout is None or not self.accelerator.is_main_process:
+        if self._validation is None or not self.accelerator.is_main_process:
             return
         self._denoiser.eval()
-        with self._learning.adapter():
-            result = self._holdout.measure(self._denoiser, self.device)
+        with self._learning.adapter() as adapter:
+            result = self._validation.measure(self._denoiser, self.layers, self.device)
+            self._judge(result, adapter)
         self._refuse_nan("held-out loss", result.loss, self.step)
-        self._log({"holdout_loss": result.loss, "holdout_bands": result.bands})
+        self._log(result.row())
         self.reporter.say(f"step {self.step}: held-out loss {result.loss:.4f}")
+
+    def _judge(self, now: Measured, adapter: Mapping[str, Tensor]) -> None:
+        """Keep the adapter where it is the best so far; say once that it begins to learn by heart."""
+        best = self._best
+        if best is None or now.loss < best.loss:
+            weights = {key: tensor.detach().to("cpu", copy=True) for key, tensor in adapter.items()}
+            self._best = Best(self.step, now.loss, now.train_loss, weights)
+            return
+        self._best = replace(best, since=best.since + 1)
+        if best.memorises(now) and not self._warned:
+            self._warned = True
+            self.reporter.warn(
+                f"step {self.step}: it learns the training images by heart: the held-out loss is "
+                f"{now.loss / best.loss - 1:.1%} above its best (step {best.step}), that of the training images falls"
+            )
+
+    @property
+    def _out_of_patience(self) -> bool:
+        patience = self.config.patience
+        return bool(patience and self._best and self._best.since >= patience)
 
     def _curve(self) -> None:
         if self.accelerator.is_main_process:
@@ -241,6 +273,7 @@ class Trainer:
         if checkpoint is not None:
             self.step = checkpoint.step
             self._learning.restore(checkpoint)
+            self._best = Best(**checkpoint.states["best"]) if "best" in checkpoint.states else None
             self.reporter.say(f"resuming {self.run.name} at step {self.step} of {self.config.steps}")
         if self.accelerator.is_main_process:
             self.run.tidy(-1 if self._fresh else self.step)  # a fresh run makes even the rows of step 0 anew
@@ -251,7 +284,7 @@ class Trainer:
             return
         if not self._learning.finite():
             raise not_finite("adapter", math.nan, self.step, self.run)  # the newest checkpoint must be a good one
-        self._learning.checkpoint(self.step).save(self.run.checkpoints)
+        self._written_checkpoint()
         Checkpoint.prune(self.run.checkpoints, self.config.keep_checkpoints)
 
     def _keep_last_good(self) -> None:
@@ -259,17 +292,37 @@ class Trainer:
         may be on its way to the trouble already."""
         done = self.step in (0, Checkpoint.newest_step(self.run.checkpoints))
         if self.accelerator.is_main_process and not done and self._learning.finite():
-            self._learning.checkpoint(self.step).save(self.run.checkpoints)
+            self._written_checkpoint()
 
-    def _save_adapter(self, *, finished: bool) -> Path:
+    def _written_checkpoint(self) -> None:
+        more = {"best": self._best.state()} if self._best else {}
+        self._learning.checkpoint(self.step, **more).save(self.run.checkpoints)
+
+    def _chosen(self) -> Best | None:
+        """The best step, where the adapter is to be that one's and not the last one's."""
+        best = self._best
+        if best is not None and best.step == 0 and self.step:
+            self.reporter.warn("no measurement was better than the base's: the adapter did harm, see the learning rate")
+        if self.config.choose == "last" or best is None or best.step in (0, self.step):
+            return None
+        self.reporter.say(f"the adapter is that of step {best.step}, the best by the held-out loss")
+        return best
+
+    def _updates(self, best: Best | None) -> dict[str, Update]:
+        """The adapter of the best step if there is one, else as it is now."""
+        with self._learning.adapter() as adapter, torch.no_grad():
+            for key, weight in best.weights.items() if best else ():
+                adapter[key].copy_(weight)
+            return dict(updates_of(self.layers))
+
+    def _save_adapter(self, best: Best | None, *, finished: bool) -> Path:
         run = self.run
         if not self.accelerator.is_main_process:
             return run.adapter_file
-        examples = self.step * self._examples_per_step
-        metadata = file_metadata(self.config, self.base, self.material, run, self.step, examples)
-        with self._learning.adapter():
-            updates = updates_of(self.layers)
-        adapter = Adapter(run.name, dict(updates), metadata=metadata, family=self.base.family)
+        step = best.step if best else self.step
+        examples = step * self._examples_per_step
+        metadata = file_metadata(self.config, self.base, self.material, run, step, examples)
+        adapter = Adapter(run.name, self._updates(best), metadata=metadata, family=self.base.family)
         save_adapter(adapter, run.adapter_file, dtype=self.config.save_dtype)
         if not finished:
             return run.adapter_file

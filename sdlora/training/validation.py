@@ -1,0 +1,106 @@
+"""What is measured in between, with every random draw fixed: how good it is, what it learns by heart, how it drifts.
+
+All draws are those of `Holdout`. The held-out loss says what an adapter does to pictures it never saw. The same loss on
+some of the pictures it is trained on goes on falling when it begins to learn them by heart. Drift is how far it moves
+what the base predicts for captions without the trigger.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..bases import Base
+from ..data.cache import LatentCache
+from ..data.captions import without_trigger
+from ..data.latents import Viewing
+from ..data.wording import Wording
+from .config import ResolvedConfig
+from .holdout import Holdout, Predict
+from .injection import Layers, switched_off
+from .material import Material
+
+PROBED, NOISES = 6, 1  # images and noises a timestep for what needs no precision: a tenth of a measurement's time
+RISEN = 0.01  # by which share the held-out loss stands above its best when the warning comes
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Mean losses, and by ten bands of the noise schedule, low t first; drift as a share of the base's own power."""
+
+    loss: float
+    bands: tuple[float, ...]
+    train_loss: float
+    train_bands: tuple[float, ...]
+    drift: float | None
+
+    def row(self) -> dict[str, Any]:
+        """For `metrics.jsonl`."""
+        found = {
+            "holdout_loss": self.loss,
+            "holdout_bands": self.bands,
+            "train_loss": self.train_loss,
+            "train_bands": self.train_bands,
+        }
+        return found | ({} if self.drift is None else {"drift": self.drift})
+
+
+class Validation:
+    """The fixed draws of a run, on held-out images and on a few of those it is trained on."""
+
+    def __init__(
+        self,
+        base: Base,
+        config: ResolvedConfig,
+        material: Material,
+        viewing: Viewing,
+        wording: Wording,
+        cache: LatentCache | None,
+        *,
+        encoder_trains: bool,
+    ) -> None:
+        common: dict[str, Any] = {"seed": config.seed, "encoder_trains": encoder_trains, "cache": cache}
+        probed = material.train[:: max(1, len(material.train) // PROBED)][:PROBED]
+        self._held = Holdout(base, material.holdout, viewing, wording=wording, **common)
+        self._seen = Holdout(base, probed, viewing, wording=wording, noises=NOISES, **common)
+        self._plain: Holdout | None = None
+        if config.trigger:
+            plain = [without_trigger(wording.plain(example), config.trigger) for example in probed]
+            self._plain = Holdout(base, probed, viewing, captions=plain, noises=NOISES, **common)
+        self._unmoved: list[Tensor] | None = None
+
+    @torch.no_grad()
+    def measure(self, predict: Predict, layers: Layers, device: torch.device) -> Measured:
+        """With the adapter's layers as they are now."""
+        held, seen = self._held.measure(predict, device), self._seen.measure(predict, device)
+        drift = self._drift(self._plain, predict, layers, device) if self._plain else None
+        return Measured(held.loss, held.bands, seen.loss, seen.bands, drift)
+
+    def _drift(self, plain: Holdout, predict: Predict, layers: Layers, device: torch.device) -> float:
+        if self._unmoved is None:
+            with switched_off(layers):
+                self._unmoved = plain.predictions(predict, device)
+        moved = plain.predictions(predict, device)
+        change = sum((a - b).square().sum() for a, b in zip(moved, self._unmoved, strict=True))
+        return float(change / sum(b.square().sum() for b in self._unmoved))
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best measurement of a run so far: its step, what was measured, the adapter then, and how many measurements
+    there were since."""
+
+    step: int
+    loss: float
+    train_loss: float
+    weights: dict[str, Tensor]
+    since: int = 0
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return dict(vars(self))
+
+    def memorises(self, now: Measured) -> bool:
+        """Whether pictures are learned by heart: those it never saw are predicted worse, those it sees ever better."""
+        return now.loss > (1 + RISEN) * self.loss and now.train_loss < self.train_loss
