@@ -35,7 +35,7 @@ class Buckets:
         found = min(self.sizes, key=lambda size: (abs(math.log(size[0] / size[1]) - shape), -size[0] * size[1]))
         if self.upscale or (width >= found[0] and height >= found[1]):
             return found
-        scale = min(1.0, math.sqrt(self.resolution**2 / (width * height)))
+        scale = min(1.0, math.sqrt(self.resolution**2 / (width * height)), self.largest / max(width, height))
         return self._below(width * scale), self._below(height * scale)
 
     def _sizes(self) -> Iterator[Size]:

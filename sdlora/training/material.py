@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
+from ..data.doctor import short
 from ..data.folder import Dataset, Example, read_folder
 from ..data.sample import holdout_beside
 from ..data.split import split_holdout
@@ -46,6 +47,7 @@ def gather(config: TrainConfig) -> Material:
     if folder is not None:
         held = read_folder(folder, config.trigger)
         notes += [f"held out: skipped {item.path}: {item.reason}" for item in held.skipped]
-        return Material(dataset, dataset.examples, held.examples, tuple(notes))
+        return Material(dataset, dataset.examples, held.examples, (*notes, *short(dataset.examples, held.examples)))
     train, holdout, warning = split_holdout(dataset.examples, config.seed)
-    return Material(dataset, train, holdout, (*notes, warning) if warning else tuple(notes))
+    notes += [warning] if warning else []
+    return Material(dataset, train, holdout, (*notes, *short(train, holdout)))

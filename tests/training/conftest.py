@@ -42,6 +42,7 @@ def small(images):
             "batch_size": 2,
             "steps": 3,
             "rank": 4,
+            "prior_preservation": 0.0,
             "alpha": 4.0,
             "targets": ["unet.mid_block", "text_encoder.text_model.encoder.layers.0"],
             "learning_rate": 1e-3,
