@@ -8,7 +8,7 @@ from ..sampling.conditioning import Conditioning
 from ..sampling.denoise import Asked, prompt_context
 from ..sampling.recipe import Recipe
 from .learned_tokens import LearnedTokens
-from .merged_weights import MergedWeights
+from .mixed_weights import MixedWeights
 from .modes import Mix, Mode, during, shares, voices
 
 
@@ -16,7 +16,7 @@ class MixAtWork:
     """What the UNet is asked under a mix: `sampling.denoise.draw`'s `prepare`. Puts weights on the base and leaves the
     last ones there."""
 
-    def __init__(self, base: Base, weights: MergedWeights, mix: Mix, mode: Mode, tokens: LearnedTokens) -> None:
+    def __init__(self, base: Base, weights: MixedWeights, mix: Mix, mode: Mode, tokens: LearnedTokens) -> None:
         self._base, self._weights, self._tokens = base, weights, tokens
         self._mix, self._mode = mix, mode
         self._voices = voices(mode, mix)

@@ -59,9 +59,9 @@ class Infotext:
 
 
 def quote(value: object) -> str:
-    """What holds a comma, a colon or a line break is written as JSON."""
+    """What holds a comma, a colon or a line break is written as JSON; so is what begins as JSON would."""
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if re.search(r"[,:\n]", text) else text
+    return json.dumps(text, ensure_ascii=False) if re.search(r'[,:\n]|^\s*"', text) else text
 
 
 def unquote(text: str) -> str:

@@ -20,7 +20,7 @@ from .equalise import equalising_factor
 from .export import one_adapter
 from .generated import GeneratedImage, parameters_of
 from .in_force import Lookup, MixInForce
-from .merged_weights import MergedWeights
+from .mixed_weights import MixedWeights
 from .mix import Given, Weights
 from .mix_file import read_mix, write_mix
 from .modes import Mode
@@ -47,7 +47,7 @@ class Mixer:
         self.safety = safety_of(base, safety)
         self._say = say
         self.library = Path(library) if library else None
-        self._weights = MergedWeights.of(base)
+        self._weights = MixedWeights.of(base)
         self._factors: dict[tuple[str, Any], float] = {}
         self._lookup = Lookup(base, self._weights.paths, self._factor)
         self._now = MixInForce()

@@ -69,9 +69,12 @@ def test_a_resumed_run_goes_on_with_the_same_pictures(small, tmp_path):
     assert losses(again) == losses(whole)
 
 
+AUTO = {"prior_preservation": "auto"}
+
+
 def test_a_preset_s_is_off_where_there_is_no_trigger(small, tmp_path):
     for trigger, weight in ((None, 0.0), ("wug", 0.7)):
-        run = sdlora.train(small(tmp_path, steps=1, preset="character", trigger=trigger), quiet=True)
+        run = sdlora.train(small(tmp_path, steps=1, preset="character", trigger=trigger, **AUTO), quiet=True)
         assert f"prior_preservation = {weight}" in (run.folder / "config.toml").read_text(encoding="utf-8")
 
 
