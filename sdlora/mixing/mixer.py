@@ -20,9 +20,9 @@ from .equalise import equalising_factor
 from .export import one_adapter
 from .generated import GeneratedImage, parameters_of
 from .in_force import Lookup, MixInForce
-from .mixed_weights import MixedWeights
 from .mix import Given, Weights
 from .mix_file import read_mix, write_mix
+from .mixed_weights import MixedWeights
 from .modes import Mode
 from .recipes import Picture, Size, recipes
 from .tags import read_tags
