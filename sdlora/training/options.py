@@ -15,11 +15,8 @@ def schema_options() -> list[click.Option]:
 
 def _option(name: str, annotation: Any, field: Any) -> click.Option:
     flag = f"--{name.replace('_', '-')}"
-    default = (
-        ""
-        if field.default is None or field.is_required()
-        else f" [default: {_shown(field.get_default(call_default_factory=True))}]"
-    )
+    usual = None if field.is_required() else field.get_default(call_default_factory=True)
+    default = "" if usual in (None, [], {}, "") else f" [default: {_shown(usual)}]"
     text = f"{field.description}{default}"
     if annotation is bool:
         return click.Option([f"{flag}/--no-{flag[2:]}", name], default=None, help=text)
