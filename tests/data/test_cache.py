@@ -112,4 +112,6 @@ def test_two_processes_may_share_a_cache(mini, examples, tmp_path):
     assert [process.exitcode for process in both] == [0, 0]
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".safetensors"]
     found, encoded = run(mini.vae, examples, tmp_path / "cache")
-    assert encoded == 0 and equal(found, encode_images(mini.vae, examples, VIEWING))
+    assert encoded == 0
+    for latents, own in zip(found, encode_images(mini.vae, examples, VIEWING), strict=True):
+        torch.testing.assert_close(latents.mean, own.mean, rtol=1e-3, atol=1e-3)  # theirs were made by one thread
