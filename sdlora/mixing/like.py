@@ -34,6 +34,8 @@ class Likeness:
     mode: Mode = "blend"
     adapters: dict[str, str] = field(default_factory=dict)
     image: str | None = None
+    vae: str = ""
+    vae_hash: str = ""
     ours: bool = False
 
 
@@ -58,6 +60,8 @@ def read_likeness(path: str | Path) -> Likeness:
         mode=details.get("mode", "blend"),
         adapters=info.lora_hashes(),
         image=details.get("image"),
+        vae=info.facts.get("VAE", ""),
+        vae_hash=info.facts.get("VAE hash", ""),
         ours=info.facts.get("Version", "").startswith("sdlora "),
     )
 
@@ -79,6 +83,12 @@ def differences(path: Path, like: Likeness, base: Base, library: Path) -> list[s
         found.append(f"{path} was not made by sdlora: the new picture will be alike, not the same")
     if like.base_hash and base.short_hash and like.base_hash != base.short_hash:
         found.append(f"{path} was made with another base: {like.base} {like.base_hash}, this is {base.short_hash}")
+    if like.vae_hash != base.vae_hash:
+        was, now = (
+            f"{name} {digits}".strip() or "the base's own"
+            for name, digits in ((like.vae, like.vae_hash), (base.vae_name, base.vae_hash))
+        )
+        found.append(f"{path} was made with another VAE: {was}, this is {now}; name it with --vae")
     for name, digits in like.adapters.items():
         if (file := library / f"{name}{adapter_library.SUFFIX}").is_file():
             now = adapter_library.load(file).metadata.get("sshs_model_hash", "")

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from sdlora.adapters import load_adapter
+from sdlora.resources import MINI
 
 QUICK = ("--steps", 2, "--size", 64)
 
@@ -135,3 +136,12 @@ def test_a_mix_is_written_as_one_adapter(sdlora, workspace, tmp_path):
     assert small.code == 0 and "relative error" in small.out
     refused = sdlora("mix", *workspace)
     assert refused.code == 1 and "the mix is empty" in refused.err
+
+
+def test_another_vae_is_named(sdlora, workspace, tmp_path):
+    a, b, vae = tmp_path / "a.png", tmp_path / "b.png", MINI / "vae"
+    sdlora("generate", "a fox", *QUICK, "--vae", vae, *workspace, "--out", a)
+    without = sdlora("generate", "--like", a, *workspace, "--out", b)
+    assert without.code == 0 and "was made with another VAE: vae" in without.err and "name it with --vae" in without.err
+    again = sdlora("generate", "--like", a, "--vae", vae, *workspace, "--out", b)
+    assert "VAE" not in again.err and np.array_equal(pixels(a), pixels(b))
