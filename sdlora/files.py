@@ -1,10 +1,23 @@
 """Files that are either the old one or the new one, never half of either."""
 
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether a name may become a file or a folder: it holds nothing that a system forbids or reads as a way."""
+    return not (
+        not re.fullmatch(r"[^/\\:*?\"<>|\x00-\x1f]{1,100}", name)
+        or name.startswith((" ", "."))
+        or name.endswith((" ", "."))
+        or name.split(".")[0].strip().lower() in RESERVED
+    )
 
 
 def replace(source: Path, target: Path) -> None:

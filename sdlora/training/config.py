@@ -1,7 +1,6 @@
 """`TrainConfig`: the one schema behind the TOML files, the command line, the UI's form and the docs."""
 
 import os
-import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,20 +10,15 @@ import tomlkit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ..errors import Error
+from ..files import is_safe_name
 
 Auto = Literal["auto"]
 TARGETS = ("attention", "feed_forward", "convolutions", "text_attention", "text_mlp")
-RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
 
 
 def _safe_name(name: Any) -> Any:
     """A name becomes a folder and a file on any system, so it may hold nothing that one of them forbids."""
-    if isinstance(name, str) and (
-        not re.fullmatch(r"[^/\\:*?\"<>|\x00-\x1f]{1,100}", name)
-        or name.startswith((" ", "."))
-        or name.endswith((" ", "."))
-        or name.split(".")[0].strip().lower() in RESERVED
-    ):
+    if isinstance(name, str) and not is_safe_name(name):
         raise ValueError("it becomes a file's name: use letters, digits, spaces, - and _")
     return name
 
