@@ -1,4 +1,4 @@
-"""The app: its pages, one below the other file by file. `mix_page` is the first of them."""
+"""The app: a tab for each page, and what they share. A page is a class in a module of its own."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import gradio as gr
 
 from .engine import Engine
 from .mix_page import MixPage
+from .to_mix import ToMix
 
 HOUR = 3600
 
@@ -20,5 +21,9 @@ def pages(engine: Engine) -> gr.Blocks:
     # Gradio copies each picture it shows into its own cache: clear that, the originals are in outputs/
     with gr.Blocks(title="sdlora", fill_width=True, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as blocks:
         gr.HTML("<h1>sdlora</h1><p>mix styles with sliders</p>", elem_id="brand", container=False)
-        MixPage(engine, blocks)
+        tabs = gr.Tabs(selected="mix", elem_id="pages")
+        to_mix = ToMix(tabs)
+        with tabs:
+            with gr.Tab("Mix", id="mix"):
+                MixPage(engine, blocks, to_mix)
     return blocks

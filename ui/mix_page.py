@@ -17,6 +17,7 @@ from . import text
 from .adapter_rows import AdapterRows, Values
 from .engine import Engine
 from .job import LARGEST_SEED, MOST_STEPS, Job, Settings
+from .to_mix import ToMix
 
 HISTORY = 24  # pictures of a session that stay in sight
 WAITING = 16  # jobs that may wait for the device or be drawn; more wait in Gradio's own queue
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 class MixPage:
     """Builds the page inside the current `gr.Blocks`, and answers its buttons."""
 
-    def __init__(self, engine: Engine, blocks: gr.Blocks) -> None:
+    def __init__(self, engine: Engine, blocks: gr.Blocks, to_mix: ToMix) -> None:
         self._engine = engine
         self._jobs: dict[str, Job] = {}  # by browser session
         self._history = gr.State([])  # the session's pictures, newest first
