@@ -29,6 +29,12 @@ class DeviceThread:
             self._queue.put((future, work))
         return future
 
+    @property
+    def length(self) -> int:
+        """How many wait or run."""
+        with self._lock:
+            return sum(not other.done() for other in self._unfinished)
+
     def ahead_of(self, future: "Future[Any]") -> int:
         """How many come before this one, the running one included."""
         with self._lock:

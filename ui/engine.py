@@ -21,9 +21,15 @@ from sdlora.sampling.denoise import Step
 from sdlora.sampling.preview import preview
 
 from .device_thread import DeviceThread
+from .drafts import Drafts
 from .job import Job, Picture, Progress, Settings
 
 GLANCE = 0.5  # seconds from one preview to the next
+MOST_WAITING = 64  # pictures that wait or are drawn, of all users together
+
+
+class Busy(Error):
+    """There is no room in the queue now; later there is."""
 
 
 class Engine:
@@ -43,6 +49,7 @@ class Engine:
         self._usual: dict[str, SamplingDefaults] = {}
         self._device = DeviceThread()
         self._jobs: WeakSet[Job] = WeakSet()
+        self._drafts = Drafts(self.outputs / "drafts")
 
     def bases(self) -> list[str]:
         """The bases on this computer, by the names that `usual` and `start` take."""
@@ -50,7 +57,7 @@ class Engine:
 
     def adapters(self) -> list[str]:
         """The names of the workspace's adapters as they are now."""
-        return library.names(self.adapters_folder)
+        return [name for name in library.names(self.adapters_folder) if self._stays_inside(name)]
 
     def trigger(self, name: str) -> str:
         """An adapter's trigger words, "" where its file tells none. Reads the header alone."""
@@ -72,8 +79,10 @@ class Engine:
         settings.check()
         self._check_base(settings.base)
         # A name is looked for among the folder's files: it must never be followed as a path.
-        if unknown := settings.mix.keys() - set(self.adapters()):
-            raise Error(f"The adapter {min(unknown)} is no longer in {self.adapters_folder}: press Refresh.")
+        if unknown := settings.adapters() - set(self.adapters()):
+            raise Error(f"The adapter {min(unknown)} is no longer in {self.adapters_folder.name}/: press Refresh.")
+        if self._device.length >= MOST_WAITING:
+            raise Busy(f"{MOST_WAITING} pictures wait already: try again in a while.")
         job = Job(self._device, lambda job: self._draw(settings, job))
         self._jobs.add(job)
         return job
@@ -82,6 +91,11 @@ class Engine:
         """Cancel whatever is drawn or waits."""
         for job in list(self._jobs):
             job.cancel()
+
+    def _stays_inside(self, name: str) -> bool:
+        """Whether an adapter's file lies in the folder itself; a link to elsewhere would open any file."""
+        file = self.adapters_folder / f"{name}{library.SUFFIX}"
+        return not file.is_symlink() or file.resolve().is_relative_to(self.adapters_folder.resolve())
 
     def _check_base(self, name: str) -> None:
         if not name:
@@ -94,7 +108,7 @@ class Engine:
         job.tell(Progress("loading"))
         try:
             mixer = Mixer(self._load(settings.base), library=self.adapters_folder)
-            mixer.set(settings.mix)
+            mixer.set(settings.mix, settings.mode, equalise=settings.equalise)
             clock, glimpses = Clock(), Glimpses(mixer.base)
             [picture] = mixer.generate(
                 settings.prompt,
@@ -104,12 +118,18 @@ class Engine:
                 guidance=settings.guidance,
                 sampler=settings.sampler,
                 size=settings.size,
+                clip_skip=settings.clip_skip,
+                image=settings.image,
+                strength=settings.strength,
+                second_pass=settings.second_pass,
                 on_step=lambda step: job.tell(replace(clock.progress(step), preview=glimpses.at(step))),
             )
         except torch.OutOfMemoryError:
             raise Error("The device ran out of memory: choose a smaller size, or close other programs.") from None
-        name = f"{datetime.now():%Y%m%d-%H%M%S-%f}-{picture.parameters.seed}.png"
-        return Picture(picture.save(self.outputs / name), str(picture.parameters))
+        seed = picture.parameters.seed
+        name = f"{datetime.now():%Y%m%d-%H%M%S-%f}-{seed}.png"
+        path = picture.save(self._drafts.place(name) if settings.draft else self.outputs / name)
+        return Picture(path, str(picture.parameters), seed)
 
     def _load(self, name: str) -> Base:
         """The base, loaded unless it is the one at hand. The other is let go first: two may not fit."""

@@ -6,7 +6,7 @@ import pytest
 from sdlora import Error
 from sdlora.sampling.denoise import Cancelled
 from ui.device_thread import DeviceThread
-from ui.engine import Engine
+from ui.engine import Busy, Engine
 from ui.job import LARGEST_SIDE, Job, Picture, Progress, Settings
 
 SETTINGS = Settings("mini", {}, "red apple", "", 1, 4, 4.0, "Euler", 128, 128)
@@ -130,3 +130,39 @@ def test_a_broken_adapter_file_has_no_trigger_and_one_sentence(tmp_path):
     job = engine.start(replace(SETTINGS, mix={"broken": 1.0}))
     with pytest.raises(Error, match="broken"):
         job.result()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sentence"),
+    [
+        ("a <lora:../outside:1>", "The adapter ../outside is no longer in"),
+        ("a <lora:ink:1e9>", "beyond 100"),
+        ("a \0 b", "control character"),
+        ("a \ud800 b", "half a character"),
+    ],
+)
+def test_prompts_that_cannot_work_are_refused_before_the_device_is_asked(tmp_path, prompt, sentence):
+    (tmp_path / "outside.safetensors").write_bytes(b"")
+    with pytest.raises(Error, match=sentence):
+        Engine(tmp_path).start(replace(SETTINGS, prompt=prompt))
+
+
+def test_a_link_out_of_the_library_is_no_adapter_of_it(tmp_path):
+    (tmp_path / "adapters").mkdir()
+    (tmp_path / "outside.safetensors").write_bytes(b"")
+    (tmp_path / "adapters" / "inside.safetensors").write_bytes(b"")
+    (tmp_path / "adapters" / "alias.safetensors").symlink_to(tmp_path / "adapters" / "inside.safetensors")
+    (tmp_path / "adapters" / "link.safetensors").symlink_to(tmp_path / "outside.safetensors")
+    assert Engine(tmp_path).adapters() == ["alias", "inside"]
+
+
+def test_the_queue_has_an_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("ui.engine.MOST_WAITING", 2)
+    engine, hold = Engine(tmp_path), threading.Event()
+    engine._device.submit(hold.wait)
+    waiting = engine.start(SETTINGS)
+    with pytest.raises(Busy, match="try again"):
+        engine.start(SETTINGS)
+    waiting.cancel()
+    engine.start(SETTINGS).cancel()
+    hold.set()
