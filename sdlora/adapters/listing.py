@@ -47,13 +47,22 @@ def list_folder(folder: Path, *, hashes: bool = False, memory: Path | None = Non
     if not folder.is_dir():
         raise Error(f"there is no folder {folder} to list: name one that holds adapter files")
     memory = memory or default_memory()
-    remembered = _recall(memory)
+    known = recall(memory)
+    return {Path(path): listed for path, listed in scan(folder, known, memory, hashes=hashes).items()}
+
+
+def scan(folder: Path, known: dict[str, Listed], memory: Path, *, hashes: bool = False) -> dict[str, Listed]:
+    """`list_folder` for who looks again and again: `known`, once recalled, is changed to what is there now, and is
+    written to `memory` only where something was new. {} where there is no such folder."""
     root = str(folder.absolute())
-    found = {path: _listed(path, facts, remembered.get(path), hashes) for path, facts in sorted(_files(root))}
-    elsewhere = {path: listed for path, listed in remembered.items() if not path.startswith(root + os.sep)}
-    if elsewhere | found != remembered:
-        _remember(memory, elsewhere | found)
-    return {Path(path): listed for path, listed in found.items()}
+    found = {path: _listed(path, facts, known.get(path), hashes) for path, facts in sorted(_files(root))}
+    gone = [path for path in known if path.startswith(root + os.sep) and path not in found]
+    if gone or any(known.get(path) is not listed for path, listed in found.items()):
+        for path in gone:
+            del known[path]
+        known.update(found)
+        _remember(memory, known)
+    return found
 
 
 def default_memory() -> Path:
@@ -85,7 +94,7 @@ def _listed(path: str, facts: os.stat_result, remembered: Listed | None, hashes:
     return listed
 
 
-def _recall(memory: Path) -> dict[str, Listed]:
+def recall(memory: Path) -> dict[str, Listed]:
     """What is remembered; nothing, where the file is missing, of another version or damaged."""
     try:
         content = json.loads(memory.read_text(encoding="utf-8"))
