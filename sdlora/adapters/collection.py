@@ -1,0 +1,177 @@
+"""All adapters at hand: those of a workspace, which may be changed, and those of further folders, which are only read.
+
+Thousands of files stay quick: headers and notes are read again only where a file's size or time has changed, and a
+search touches no file at all. Imports no torch.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from ..errors import Error
+from .library import SUFFIX
+from .listing import Listed, default_memory, recall, scan
+from .sidecar import Sidecar, read_sidecar, sidecar_file
+
+ORDERS = ("name", "newest", "largest")
+FAMILIES = ("sd1", "sd2", "sdxl")
+OTHER = "other"  # no family was told, or the file can't be read
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file. `id` is a name that no other has: the only way by which a page or a client may ask for it.
+
+    `folder` is the folder of the collection that it lies in; `own` says that it may be changed.
+    """
+
+    id: str
+    path: Path
+    folder: Path
+    own: bool
+    listed: Listed
+    sidecar: Sidecar
+
+    @property
+    def trigger(self) -> str:
+        """The words to write into a prompt: what its owner noted, else what the file tells."""
+        return self.sidecar.activation or self.listed.summary.trigger
+
+    @property
+    def family(self) -> str:
+        """`sd1`, `sd2`, `sdxl` or `other`."""
+        return self.listed.summary.family or OTHER
+
+    @property
+    def short_hash(self) -> str:
+        """A1111's, of what the header states; "" where it states none."""
+        return (self.listed.tensor_hash or self.listed.summary.stated_hash)[:12]
+
+    @property
+    def version(self) -> int:
+        """Another number when the file has changed."""
+        return self.listed.modified
+
+
+class Collection:
+    """The adapters of `own` and of `further` folders, as they were when `refresh` last looked. Safe for threads.
+
+    An id is the file's name without the ending. Where a name comes twice, the first folder's file has it, and the
+    others' have the folder's name behind it, and a number if need be.
+    """
+
+    def __init__(self, own: Path, further: Sequence[Path] = (), memory: Path | None = None) -> None:
+        self.own = own
+        self.further = tuple(further)
+        self._memory = memory or default_memory()
+        self._known: dict[str, Listed] | None = None
+        self._notes: dict[Path, tuple[tuple[int, int], Sidecar]] = {}
+        self._lock = threading.Lock()
+        self._items: dict[str, Item] = {}
+        self._searchable: dict[str, str] = {}
+
+    def refresh(self) -> None:
+        """Look into the folders again."""
+        with self._lock:
+            if self._known is None:
+                self._known = recall(self._memory)
+            items: dict[str, Item] = {}
+            seen: set[Path] = set()
+            for folder in (self.own, *self.further):
+                for item in self._in(folder, self._known):
+                    if item.path not in seen:  # folders may lie in one another
+                        seen.add(item.path)
+                        free = _free_id(item, items)
+                        items[free] = replace(item, id=free)
+            self._searchable = {name: _words(item) for name, item in items.items()}
+            self._items = items
+
+    def items(self) -> list[Item]:
+        """All of them; the own ones come first."""
+        return list(self._items.values())
+
+    def names(self) -> list[str]:
+        """Their ids."""
+        return list(self._items)
+
+    def item(self, id: str) -> Item:
+        """The adapter of an id, which is never followed as a path. Raises `Error` naming near ones."""
+        if found := self._items.get(id):
+            return found
+        near = get_close_matches(id, self._items, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else "look for it in the library."
+        raise Error(f"There is no adapter {id!r} in the library: {hint}")
+
+    def path(self, id: str) -> Path:
+        """The file of an id. Raises `Error` as `item` does, and where the file is gone."""
+        path = self.item(id).path
+        if not path.is_file():
+            raise Error(f"The adapter {id} is no longer in {path.parent}: press Refresh in the library.")
+        return path
+
+    def search(
+        self, text: str = "", *, family: str | None = None, own: bool | None = None, order: str = "name"
+    ) -> list[Item]:
+        """Those in whose names, trigger words, tags or notes every word of `text` occurs.
+
+        `family` is one of `FAMILIES` or `OTHER`, `own` True or False, `order` one of `ORDERS`.
+        """
+        words, searchable = text.casefold().split(), self._searchable
+        found = [
+            item
+            for item in self.items()
+            if (family is None or item.family == family)
+            and (own is None or item.own is own)
+            and all(word in searchable.get(item.id, "") for word in words)
+        ]
+        if order == "newest":
+            return sorted(found, key=lambda item: -item.listed.modified)
+        if order == "largest":
+            return sorted(found, key=lambda item: -item.listed.size)
+        return sorted(found, key=lambda item: item.id.casefold())
+
+    def _in(self, folder: Path, known: dict[str, Listed]) -> Iterator[Item]:
+        for name, listed in scan(folder, known, self._memory).items():
+            path = Path(name)
+            yield Item(path.stem, path, folder, folder == self.own, listed, self._sidecar(path))
+
+    def _sidecar(self, path: Path) -> Sidecar:
+        try:
+            facts = sidecar_file(path).stat()
+        except OSError:
+            return Sidecar()
+        when = facts.st_mtime_ns, facts.st_size
+        known = self._notes.get(path)
+        if known is None or known[0] != when:
+            known = self._notes[path] = when, read_sidecar(path)
+        return known[1]
+
+
+def _free_id(item: Item, taken: dict[str, Item]) -> str:
+    stem = item.path.name[: -len(SUFFIX)]
+    if stem not in taken:
+        return stem
+    named = f"{stem} ({item.path.parent.name})"
+    number, free = 1, named
+    while free in taken:
+        number += 1
+        free = f"{named} {number}"
+    return free
+
+
+def _words(item: Item) -> str:
+    """All that a search looks through."""
+    summary, sidecar = item.listed.summary, item.sidecar
+    parts = (
+        item.id,
+        item.path.parent.name,
+        summary.trigger,
+        summary.tags,
+        summary.stated_hash[:12],
+        sidecar.activation,
+        sidecar.notes,
+        sidecar.description,
+    )
+    return "\n".join(parts).casefold()
