@@ -58,6 +58,8 @@ class Item:
 class Collection:
     """The adapters of `own` and of `further` folders, as they were when `refresh` last looked. Safe for threads.
 
+    Links that lead out of all these folders are left out.
+
     An id is the file's name without the ending. Where a name comes twice, the first folder's file has it, and the
     others' have the folder's name behind it, and a number if need be.
     """
@@ -135,7 +137,13 @@ class Collection:
     def _in(self, folder: Path, known: dict[str, Listed]) -> Iterator[Item]:
         for name, listed in scan(folder, known, self._memory).items():
             path = Path(name)
+            if path.is_symlink() and not self._is_inside(path):
+                continue  # a link to elsewhere would open any file
             yield Item(path.stem, path, folder, folder == self.own, listed, self._sidecar(path))
+
+    def _is_inside(self, path: Path) -> bool:
+        resolved = path.resolve()
+        return any(resolved.is_relative_to(folder.resolve()) for folder in (self.own, *self.further))
 
     def _sidecar(self, path: Path) -> Sidecar:
         try:

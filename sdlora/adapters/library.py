@@ -1,12 +1,16 @@
-"""A library: a folder of adapter files, each known by its file name without the ending. Finding imports no torch."""
+"""A library: a folder of adapter files, each known by its file name without the ending, or a shelf of several folders.
+
+Finding imports no torch.
+"""
 
 import re
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import Error
+from ..resources import SAMPLE_ADAPTERS
 
 if TYPE_CHECKING:
     from .adapter import Adapter
@@ -14,29 +18,53 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 
 
-def names(library: Path | None) -> list[str]:
-    """The adapters of a folder, by name."""
-    return sorted(file.stem for file in library.glob(f"*{SUFFIX}")) if library and library.is_dir() else []
+class Shelf(Protocol):
+    """Adapters of several folders: `collection.Collection`."""
+
+    def names(self) -> list[str]:
+        """Those that there are."""
+
+    def path(self, id: str) -> Path:
+        """The file of one; raises `Error` where there is none."""
 
 
-def named(name: str, library: Path | None) -> Path:
+Library = Path | Shelf
+
+
+def names(library: Library | None) -> list[str]:
+    """The adapters of a library, by name."""
+    if library is None or not isinstance(library, Path):
+        return library.names() if library else []
+    return sorted(file.stem for file in library.glob(f"*{SUFFIX}")) if library.is_dir() else []
+
+
+def has(name: str, library: Library | None) -> bool:
+    """Whether the library has an adapter of this name."""
+    if isinstance(library, Path):
+        return bool(name) and (library / f"{name}{SUFFIX}").is_file()
+    return name in names(library)
+
+
+def named(name: str, library: Library | None) -> Path:
     """The file of a library name, which is never followed as a path. Raises `Error` naming near names."""
     known = names(library)
     if library and name in known:
-        return library / f"{name}{SUFFIX}"
+        return library / f"{name}{SUFFIX}" if isinstance(library, Path) else library.path(name)
     raise _unknown(name, known, library)
 
 
-def find(name_or_path: str, library: Path | None) -> Path:
+def find(name_or_path: str, library: Library | None) -> Path:
     """The file of a library name, or a path to a file or to PEFT's folder.
 
     Raises `Error` naming near names when there is none.
     """
-    if library and (named := library / f"{name_or_path}{SUFFIX}").is_file():
-        return named
+    if library and has(name_or_path, library):
+        return library / f"{name_or_path}{SUFFIX}" if isinstance(library, Path) else library.path(name_or_path)
     path = Path(name_or_path).expanduser()
     if path.is_file() or (name_or_path and path.is_dir()):
         return path
+    if name_or_path in names(SAMPLE_ADAPTERS):
+        return SAMPLE_ADAPTERS / f"{name_or_path}{SUFFIX}"
     raise _unknown(name_or_path, names(library), library)
 
 
@@ -62,8 +90,9 @@ def _load(path: Path, _modified: int, _size: int) -> "Adapter":
     return load_adapter(path)
 
 
-def _unknown(name: str, known: list[str], library: Path | None) -> Error:
+def _unknown(name: str, known: list[str], library: Library | None) -> Error:
     near = get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(known) or 'none'}."
-    where = f"in {library}" if library else "and no library folder was given"
+    place = library if isinstance(library, Path) else "the library"
+    where = f"in {place}" if library else "and no library folder was given"
     return Error(f"There is no adapter {name!r} {where}: {hint}")

@@ -31,7 +31,7 @@ class MixInForce:
     and their learned tokens."""
 
     entries: tuple[Entry, ...] = ()
-    library: Path | None = None
+    library: adapter_library.Library | None = None
     mode: Mode = "blend"
     equalise: bool = False
     mix: Mix = ()
@@ -51,7 +51,9 @@ class Lookup:
     paths: Collection[str]
     factor: Factor
 
-    def mix(self, given: Mapping[str, Given], library: Path | None, mode: Mode, *, equalise: bool) -> MixInForce:
+    def mix(
+        self, given: Mapping[str, Given], library: adapter_library.Library | None, mode: Mode, *, equalise: bool
+    ) -> MixInForce:
         """The mix of `{name or path: weights}`. Raises `Error` as `Mixer.set` does."""
         if not isinstance(given, Mapping):
             raise Error(f"a mix is {{name: weight}}, such as {{'ink': 0.8}}; this is {given!r}")
@@ -61,7 +63,7 @@ class Lookup:
         entries = [Entry(key, self._load(adapter_library.find(key, library)), w) for key, w in weights.items()]
         return self._in_force(entries, library, mode, equalise=equalise)
 
-    def with_tags(self, now: MixInForce, tags: Sequence[Tag], library: Path | None) -> MixInForce:
+    def with_tags(self, now: MixInForce, tags: Sequence[Tag], library: adapter_library.Library | None) -> MixInForce:
         """The mix with what a prompt's tags say of it: they change the weights of adapters that are in it, and add
         those that are in the library. Raises `Error` for a name that is in neither, naming near ones."""
         if not tags:
@@ -77,7 +79,9 @@ class Lookup:
     def _weights(self, key: str, given: Given) -> Weights:
         return parse(key, given, self.paths, self.base.family)
 
-    def _in_force(self, entries: Sequence[Entry], library: Path | None, mode: Mode, *, equalise: bool) -> MixInForce:
+    def _in_force(
+        self, entries: Sequence[Entry], library: adapter_library.Library | None, mode: Mode, *, equalise: bool
+    ) -> MixInForce:
         mix = [
             (entry.adapter, entry.weights.times(self.factor(entry.adapter)) if equalise else entry.weights)
             for entry in entries

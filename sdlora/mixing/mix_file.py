@@ -37,7 +37,12 @@ class MixFile(NamedTuple):
 
 
 def write_mix(
-    path: Path, mix: Mapping[str, Weights], library: Path | None, *, mode: Mode = "blend", equalise: bool = False
+    path: Path,
+    mix: Mapping[str, Weights],
+    library: adapter_library.Library | None,
+    *,
+    mode: Mode = "blend",
+    equalise: bool = False,
 ) -> None:
     """Write the mix atomically. Files beside or below it are named relative to it, so that the folder may move."""
     adapters = {_portable(key, path.absolute().parent, library): weights.given() for key, weights in mix.items()}
@@ -46,7 +51,7 @@ def write_mix(
     write_text(path, tomlkit.dumps(content))
 
 
-def read_mix(path: Path, library: Path | None) -> MixFile:
+def read_mix(path: Path, library: adapter_library.Library | None) -> MixFile:
     """Read such a file. Raises `Error` naming it."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -71,7 +76,7 @@ def read_mix(path: Path, library: Path | None) -> MixFile:
     return MixFile(found, mode, equalise)
 
 
-def _portable(key: str, folder: Path, library: Path | None) -> str:
+def _portable(key: str, folder: Path, library: adapter_library.Library | None) -> str:
     """A library's name as it is; a file by its way from `folder` if it lies below, else by its whole path."""
     if _is_name(key, library):
         return key
@@ -79,9 +84,9 @@ def _portable(key: str, folder: Path, library: Path | None) -> str:
     return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
 
 
-def _found(key: str, folder: Path, library: Path | None) -> str:
+def _found(key: str, folder: Path, library: adapter_library.Library | None) -> str:
     return str(folder / key) if not _is_name(key, library) and (folder / key).exists() else key
 
 
-def _is_name(key: str, library: Path | None) -> bool:
-    return bool(key) and library is not None and (library / f"{key}{adapter_library.SUFFIX}").is_file()
+def _is_name(key: str, library: adapter_library.Library | None) -> bool:
+    return adapter_library.has(key, library)

@@ -31,14 +31,14 @@ from .tags import read_tags
 class Mixer:
     """Mixes adapters into a base in place: the base's `state_dict` keys never change, its values are the mixed ones.
 
-    `library` is the folder in which adapters are found by name; a file path always works. Several mixers may share a
-    base: its values are those of the mix that was set or drawn with last.
+    `library` is the folder, or the `Collection` of several, in which adapters are found by name; a file path always
+    works. Several mixers may share a base: its values are those of the mix that was set or drawn with last.
     """
 
     def __init__(
         self,
         base: Base,
-        library: str | Path | None = None,
+        library: str | adapter_library.Library | None = None,
         *,
         safety: bool | Check | None = None,
         say: Say = warn,
@@ -46,7 +46,7 @@ class Mixer:
         self.base = base
         self.safety = safety_of(base, safety)
         self._say = say
-        self.library = Path(library) if library else None
+        self.library = _library(library)
         self._weights = MixedWeights.of(base)
         self._factors: dict[tuple[str, Any], float] = {}
         self._lookup = Lookup(base, self._weights.paths, self._factor)
@@ -57,7 +57,7 @@ class Mixer:
         mix: Mapping[str, Given],
         mode: Mode = "blend",
         *,
-        library: str | Path | None = None,
+        library: str | adapter_library.Library | None = None,
         equalise: bool = False,
     ) -> None:
         """Apply exactly this mix at once, `{library name or file path: weight}`; any finite weight, negative too.
@@ -75,7 +75,7 @@ class Mixer:
         Raises `Error`, leaving the base as it was, for an unknown name, another family or geometry, learned tokens that
         do not fit, or a weight that is no finite number.
         """
-        now = self._lookup.mix(mix, Path(library) if library else self.library, mode, equalise=equalise)
+        now = self._lookup.mix(mix, _library(library) or self.library, mode, equalise=equalise)
         self._weights.set(now.mix)
         self._now = now
 
@@ -193,3 +193,7 @@ class Mixer:
         if key not in self._factors:
             self._factors[key] = equalising_factor(adapter, self._weights.pristine)
         return self._factors[key]
+
+
+def _library(given: str | adapter_library.Library | None) -> adapter_library.Library | None:
+    return Path(given) if isinstance(given, str) else given

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sdlora.adapters import library
 from sdlora.adapters.collection import Collection
 from sdlora.adapters.sidecar import Sidecar, companions, preview_file, read_sidecar, write_sidecar
 from sdlora.errors import Error
@@ -106,6 +107,25 @@ def test_a_folder_within_another_is_shown_once(tmp_path):
     collection = Collection(tmp_path / "own", [tmp_path / "own" / "sub"], tmp_path / "memory.json")
     collection.refresh()
     assert collection.names() == ["ink"]
+
+
+def test_links_are_followed_within_the_folders_alone(tmp_path):
+    adapter(tmp_path / "elsewhere" / "secret.safetensors")
+    real = adapter(tmp_path / "Lora" / "oil.safetensors")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "secret.safetensors").symlink_to(tmp_path / "elsewhere" / "secret.safetensors")
+    (tmp_path / "own" / "linked.safetensors").symlink_to(real)
+    collection = Collection(tmp_path / "own", [tmp_path / "Lora"], tmp_path / "memory.json")
+    collection.refresh()
+    assert collection.names() == ["linked", "oil"]
+
+
+def test_a_collection_is_a_library(collection, tmp_path):
+    assert library.names(collection) == collection.names()
+    assert library.named("oil", collection) == tmp_path / "Lora" / "oil.safetensors"
+    assert library.find("ink (Lora)", collection) == tmp_path / "Lora" / "ink.safetensors"
+    with pytest.raises(Error, match="in the library: did you mean oil"):
+        library.named("oill", collection)
 
 
 def test_folders_that_are_not_there_are_empty(tmp_path):
