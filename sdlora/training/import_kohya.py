@@ -77,6 +77,7 @@ class _Carrier:
             "caption_extension": self._caption_files,
             "enable_wildcard": lambda value: self._ours.update(wildcards=value, caption_lines="choose"),
             "network_args": self._network_args,
+            "sample_prompts": self._sample_prompts,
         }
 
     def carry(self, theirs: Mapping[str, Any], dataset: Mapping[str, Any]) -> None:
@@ -116,6 +117,11 @@ class _Carrier:
         if len(set(parts)) > 1:
             raise NotCarried("resolution is the side of a square; buckets = true makes other shapes of the same area")
         self._ours["resolution"] = parts[0]
+
+    def _sample_prompts(self, value: Any) -> None:
+        if not str(value).lower().endswith(".txt"):
+            raise NotCarried(HINTS["sample_prompts"])
+        self._ours["sample_prompts"] = str(value)
 
     def _text_encoder_rate(self, value: Any) -> None:
         rates = _listed(value)

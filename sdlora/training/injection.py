@@ -54,6 +54,23 @@ def switched_off(layers: Mapping[str, LoRALayer]) -> Iterator[None]:
             layer.enabled = True
 
 
+@contextmanager
+def weighed(layers: Mapping[str, LoRALayer], weight: float) -> Iterator[None]:
+    """Within it, the layers add `weight` times what they have learned; at 0 they answer as the frozen ones do."""
+    if weight == 0:
+        with switched_off(layers):
+            yield
+        return
+    scales = {layer: layer.scale for layer in layers.values()}
+    for layer, scale in scales.items():
+        layer.scale = weight * scale
+    try:
+        yield
+    finally:
+        for layer, scale in scales.items():
+            layer.scale = scale
+
+
 def name_examples(layers: Mapping[str, LoRALayer], examples: Sequence[object]) -> None:
     """Tell the layers which examples the next forward pass is about: what they drop out depends on it."""
     for layer in layers.values():

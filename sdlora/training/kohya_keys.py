@@ -74,6 +74,7 @@ WORDS: dict[str, tuple[str, dict[Any, Any]]] = {
     "bucket_no_upscale": ("upscale", {True: False}),
     "network_train_unet_only": ("targets", {True: ["attention", "feed_forward"]}),
     "network_train_text_encoder_only": ("targets", {True: ["text_attention", "text_mlp"]}),
+    "log_with": ("trackers", {"tensorboard": ["tensorboard"], "wandb": ["wandb"]}),
     "use_8bit_adam": ("optimiser", {True: "adamw8bit"}),
     "use_lion_optimizer": ("optimiser", {True: "lion"}),
 }
@@ -101,6 +102,6 @@ HINTS = {
     "save_every_n_epochs": "checkpoint_every counts steps",
     "sample_every_n_epochs": "sample_every counts steps",
     "network_args": "there is one rank for all, and no rate of a layer's own",
-    "sample_prompts": "give the prompts themselves",
+    "sample_prompts": "a text file is read, with one prompt a line",
     "lr_scheduler_type": "schedule names diffusers' own",
 }

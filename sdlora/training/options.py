@@ -28,9 +28,9 @@ def _option(name: str, annotation: Any, field: Any) -> click.Option:
 
 
 def _shown(value: Any) -> str:
-    return (
-        ", ".join(value) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)
-    )
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _metavar(annotation: Any) -> str:

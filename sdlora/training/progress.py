@@ -1,6 +1,10 @@
 """What a person sees of a run: messages, and a bar with loss, speed, remaining time and memory. All on stderr."""
 
-from typing import Self
+import json
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Self, cast
 
 import psutil
 import torch
@@ -15,12 +19,32 @@ class Reporter:
 
     def __init__(self, visible: bool = True) -> None:
         self.console = Console(stderr=True, quiet=not visible, highlight=False, soft_wrap=True)
+        self._file: Path | None = None
+        self._waiting: list[str] = []
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False)
+        self._keep("note", text)
 
     def warn(self, text: str) -> None:
         self.console.print(f"warning: {text}", style="yellow", markup=False)
+        self._keep("warning", text)
+
+    def keep_in(self, file: Path) -> None:
+        """From now on, write down in a run's `messages.jsonl` what is said, and what was said before."""
+        self._file = file
+        self._write()
+
+    def _keep(self, level: str, text: str) -> None:
+        self._waiting.append(json.dumps({"time": round(time.time(), 3), "level": level, "text": text}) + "\n")
+        if self._file:
+            self._write()
+
+    def _write(self) -> None:
+        with suppress(OSError):  # what can't be written down was said nevertheless
+            with cast(Path, self._file).open("a", encoding="utf-8", newline="\n") as file:
+                file.writelines(self._waiting)
+            self._waiting.clear()
 
 
 class StepBar:

@@ -22,7 +22,6 @@ from .injection import Layers, switched_off
 from .material import Material
 
 PROBED, NOISES = 6, 1  # images and noises a timestep for what needs no precision: a tenth of a measurement's time
-RISEN = 0.01  # by which share the held-out loss stands above its best when the warning comes
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,12 @@ class Measured:
     train_loss: float
     train_bands: tuple[float, ...]
     drift: float | None
+
+    @property
+    def words(self) -> str:
+        """The measurement in a line."""
+        drift = "" if self.drift is None else f", drift {self.drift:.2%}"
+        return f"held-out loss {self.loss:.4f}, on training images {self.train_loss:.4f}{drift}"
 
     def row(self) -> dict[str, Any]:
         """For `metrics.jsonl`."""
@@ -84,23 +89,3 @@ class Validation:
         moved = plain.predictions(predict, device)
         change = sum((a - b).square().sum() for a, b in zip(moved, self._unmoved, strict=True))
         return float(change / sum(b.square().sum() for b in self._unmoved))
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best measurement of a run so far: its step, what was measured, the adapter then, and how many measurements
-    there were since."""
-
-    step: int
-    loss: float
-    train_loss: float
-    weights: dict[str, Tensor]
-    since: int = 0
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return dict(vars(self))
-
-    def memorises(self, now: Measured) -> bool:
-        """Whether pictures are learned by heart: those it never saw are predicted worse, those it sees ever better."""
-        return now.loss > (1 + RISEN) * self.loss and now.train_loss < self.train_loss
