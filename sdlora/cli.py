@@ -18,46 +18,6 @@ def cli() -> None:
     """Train a Stable Diffusion style from a folder of images, mix styles with sliders, share one file."""
 
 
-class SchemaCommand(click.Command):
-    """A command with an option for every field of `TrainConfig`, made only when the command itself is used."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        from .training.options import schema_options
-
-        own = super().get_params(ctx)
-        return [*own[:-1], *schema_options(), own[-1]]
-
-
-@cli.command(cls=SchemaCommand)
-@click.argument("config", required=False, type=click.Path(dir_okay=False))
-@click.option(
-    "--resume",
-    is_flag=False,
-    flag_value="",
-    metavar="[RUN]",
-    help="Go on with a run (a folder or a name under runs/); bare: the newest unfinished run of --name.",
-)
-@AS_JSON
-def train(config: str | None, resume: str | None, as_json: bool, **settings: Any) -> None:
-    """Train an adapter from a folder of images, with settings from CONFIG.toml and flags (flags win)."""
-    speak_softly()
-    from .training.config import TrainConfig, read_toml
-    from .training.run import train as run_training
-    from .training.run_folder import RunFolder
-
-    values = read_toml(Path(config)) if config else {}
-    values |= {key: value for key, value in settings.items() if value not in (None, ())}
-    resuming: bool | str = resume if resume else resume is not None
-    if resuming:
-        old = RunFolder.to_resume(resuming, values.get("name", ""), Path(values.get("workspace", "workspace")))
-        values = (old.config().model_dump(exclude_none=True) if old else {}) | values
-    run = run_training(TrainConfig(**values), resume=resuming)
-    if as_json:
-        print_json(vars(run))
-    elif run.state == "finished":
-        click.echo(run.adapter_path)
-
-
 @cli.command()
 @click.argument("adapter")
 @click.option("--images", required=True, help="Folder of images that were not trained on, or sample:NAME.")
@@ -117,6 +77,7 @@ def check(workspace: str, as_json: bool) -> None:
 @click.option("--port", type=int, default=7860, show_default=True, help="The next free one is taken if it is not.")
 @click.option("--share", is_flag=True, help="Also reachable from the internet through Gradio's tunnel.")
 @click.option("--password", help="Asked for in the browser; made up and printed where one is needed.")
+@click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME", help="Another name it is reached by.")
 @click.option("--open/--no-open", "open_browser", default=False, help="Open the page in the browser.")
 @WORKSPACE
 def ui(workspace: str, **settings: Any) -> None:

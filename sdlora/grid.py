@@ -18,7 +18,8 @@ from .mixing.tags import read_tags
 from .mixing.xyz import Cell
 from .mixing.xyz_drawing import Grid, cells_folder, draw_grid
 from .precision import fastest_dtype
-from .training.checkpoint_adapters import find_run, write_checkpoint_adapters
+from .training.checkpoint_adapters import write_checkpoint_adapters
+from .training.finding import find_run
 
 VARIED = ("steps", "guidance", "sampler")
 

@@ -1,5 +1,8 @@
 """What many tests share."""
 
+import os
+import tempfile
+
 import pytest
 import torch
 from hypothesis import settings
@@ -8,6 +11,11 @@ from sdlora.bases import Base, load_base
 
 settings.register_profile("sdlora", deadline=None)  # a busy machine is no mistake
 settings.load_profile("sdlora")
+
+
+# Trainings of tests take turns with nobody else's on this machine. Processes that tests start inherit it.
+_locks = tempfile.TemporaryDirectory(prefix="sdlora-locks-")
+os.environ["SDLORA_LOCKS"] = _locks.name
 
 
 def all_tensors(base: Base) -> dict[str, torch.Tensor]:

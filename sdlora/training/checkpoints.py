@@ -1,8 +1,8 @@
 """Everything a run needs to go on, in one safetensors file: adapter, optimiser, schedule, step. No pickle."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +17,30 @@ from ..files import write_atomically
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`weights` maps `{module path}.down|up` to fp32 tensors, `states` each part (optimizer, …) to its state dict."""
+    """`weights` maps `{module path}.down|up` to fp32 tensors, `states` each part (optimizer, …) to its state dict;
+    `metadata` is what the file of an adapter with these weights says."""
 
     step: int
     weights: Mapping[str, Tensor]
     states: dict[str, dict[str, Any]]
+    metadata: dict[str, str] = field(default_factory=dict)
 
     def save(self, folder: Path) -> Path:
         """Write `step-NNNNNN.safetensors` atomically."""
         tensors: dict[str, Tensor] = {f"weights/{k}": _stored(v) for k, v in self.weights.items()}
-        plain = {"step": self.step, "states": _taken_apart(self.states, "states", tensors)}
-        target = folder / f"step-{self.step:06d}.safetensors"
+        states = _taken_apart(self.states, "states", tensors)
+        plain = {"step": self.step, "states": states, "metadata": self.metadata}
+        target = self.file(folder, self.step)
         header = {"sdlora": json.dumps(plain)}
         write_atomically(target, lambda path: safetensors.torch.save_file(tensors, path, metadata=header))
         return target
 
     @staticmethod
-    def prune(folder: Path, keep: int) -> None:
-        """Remove all but the newest `keep`; each is as large as three adapters in fp32."""
+    def prune(folder: Path, keep: int, also: Collection[int | None] = ()) -> None:
+        """Remove all but the newest `keep` and those of `also`; each is as large as three adapters in fp32."""
         for file in sorted(_files(folder), key=_step_of)[:-keep]:
-            file.unlink(missing_ok=True)
+            if _step_of(file) not in also:
+                file.unlink(missing_ok=True)
 
     @staticmethod
     def load(path: Path) -> "Checkpoint":
@@ -50,13 +54,23 @@ class Checkpoint:
                 f"The checkpoint {path} can't be read ({problem}): delete it and resume from the one before"
             ) from None
         weights = {k.removeprefix("weights/"): v for k, v in tensors.items() if k.startswith("weights/")}
-        return Checkpoint(plain["step"], weights, _put_together(plain["states"], tensors))
+        return Checkpoint(plain["step"], weights, _put_together(plain["states"], tensors), plain.get("metadata", {}))
 
     @staticmethod
     def newest(folder: Path) -> "Checkpoint | None":
         """The one with the most steps, None where there is none."""
         files = {_step_of(file): file for file in _files(folder)}
         return Checkpoint.load(files[max(files)]) if files else None
+
+    @staticmethod
+    def steps(folder: Path) -> list[int]:
+        """Those that there are, the first one first."""
+        return sorted(map(_step_of, _files(folder)))
+
+    @staticmethod
+    def file(folder: Path, step: int) -> Path:
+        """Where the one of a step is, or would be."""
+        return folder / f"step-{step:06d}.safetensors"
 
     @staticmethod
     def newest_step(folder: Path) -> int | None:

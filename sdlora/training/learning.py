@@ -1,6 +1,6 @@
 """What a training changes: the adapter's weights, their optimiser, its learning rate, and the weights' average."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -77,14 +77,15 @@ class Learning:
             averaged = all(weight.isfinite().all() for weight in adapter.values())
         return averaged and all(weight.isfinite().all() for weight in self.parameters)
 
-    def checkpoint(self, step: int, **more: dict[str, Any]) -> Checkpoint:
-        """Everything that it takes to go on from here, and `more` states; its `weights` are the adapter."""
+    def checkpoint(self, step: int, metadata: Mapping[str, str] | None = None, **more: dict[str, Any]) -> Checkpoint:
+        """Everything that it takes to go on from here, and `more` states; its `weights` are the adapter, of whose file
+        the `metadata` is."""
         states: dict[str, dict[str, Any]] = {name: part.state_dict() for name, part in self._stateful.items()}
         with self.adapter() as adapter:
             weights = {key: weight.detach().clone() for key, weight in adapter.items()}
         if any(not torch.equal(weights[key], weight) for key, weight in self._weights.items()):
             states["trained"] = dict(self._weights)
-        return Checkpoint(step, weights, states | more)
+        return Checkpoint(step, weights, states | more, dict(metadata or {}))
 
     @torch.no_grad()
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -97,4 +98,11 @@ class Learning:
             torch._foreach_copy_(self._average.values, averaged)
         for name, part in self._stateful.items():
             part.load_state_dict(checkpoint.states[name])
+        self._set_rates()
         training_mode(self.optimiser)
+
+    def _set_rates(self) -> None:
+        """Those of the schedule as it is now: a run that was lengthened has another one than when it was saved."""
+        schedule = self._schedule
+        for group, base, curve in zip(self.optimiser.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
+            group["lr"] = base * curve(schedule.last_epoch)

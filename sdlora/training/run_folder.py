@@ -4,22 +4,27 @@ import itertools
 import json
 import math
 import os
-import re
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+import tomlkit
 
 from ..errors import Error
 from ..files import write_text
 from .config import ResolvedConfig, TrainConfig, read_toml
+from .heartbeat import beating, is_silent, is_there
 
 HEARTBEAT_SECONDS = 2.0
-PLACES = ("images", "holdout", "base")  # settings that may be paths
-FREE = ("device", "save_dtype")  # settings that may change when a run is resumed
+WORKING = ("preparing", "running", "paused")  # states in which a process works on the run
+LASTING = ("adapter", "adapter_step")  # what a status says until there is another adapter
+PLACES = ("images", "holdout", "base", "sample_prompts")  # settings that may be paths
+# settings that may change when a run is resumed: no bit of what is learned depends on them
+FREE = ("device", "save_dtype", "sample_prompts", "sample_weights", "sample_every", "trackers")
 
 
 @dataclass(frozen=True)
@@ -31,19 +36,30 @@ class Control:
     sample: int = 0
 
 
+_AT_WORK: set[Path] = set()  # the runs that this process trains right now
+
+
 class RunFolder:
     """One training: config, metrics, status, control, `samples/`, `checkpoints/`, and what was learned."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config_file = path / "config.toml"
+        self.asked_file = path / "asked.toml"
+        self.kept_file = path / "kept.json"
         self.metrics_file = path / "metrics.jsonl"
         self.status_file = path / "status.json"
         self.control_file = path / "control.json"
         self.curve_file = path / "loss.png"
+        self.messages_file = path / "messages.jsonl"
+        self.report_file = path / "report.html"
+        self.choices_file = path / "choices.json"
+        self.dataset_file = path / "dataset.json"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self._beat = 0.0
+        self._facts: dict[str, Any] = {}  # the status as it would be written now
+        self._writing = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -53,6 +69,11 @@ class RunFolder:
     def started(self) -> float:
         """When the run was begun, in seconds since 1970."""
         return self.config_file.stat().st_mtime
+
+    @property
+    def workspace(self) -> Path:
+        """What it lies in, wherever that was moved."""
+        return self.path.resolve().parent.parent
 
     @property
     def adapter_file(self) -> Path:
@@ -73,52 +94,43 @@ class RunFolder:
             raise Error(f"No run folder can be made in {runs} ({problem.strerror}): give another workspace") from None
         return run
 
-    @staticmethod
-    def to_resume(which: str | bool, name: str, workspace: Path) -> "RunFolder | None":
-        """The run that `--resume [RUN]` means: a folder, a name under `runs/`, or the newest unfinished run of `name`.
-
-        None when a bare resume finds no run of that name at all: then there is nothing to lose by starting one.
-        Raises `Error` when there is no such run, or it is finished.
-        """
-        runs = workspace / "runs"
-        if isinstance(which, str):
-            found = next((p for p in (Path(which), runs / which) if (p / "config.toml").is_file()), None)
-            if found is None:
-                raise Error(f"There is no run {which!r}: give a run's folder or a name under {runs}")
-            return RunFolder(found.resolve()).unless_finished()
-        own = [RunFolder(p) for p in runs.glob("*") if re.fullmatch(rf"{re.escape(name)}(-\d+)?", p.name)]
-        own = [run for run in own if run.config_file.is_file() and run.config().name == name]
-        unfinished = [run for run in own if run.status().get("state") != "finished"]
-        newest = max(unfinished or own, key=lambda run: run.started, default=None)
-        return newest and newest.unless_finished()
-
     def unless_finished(self) -> "RunFolder":
         """Itself. Raises `Error` where there is nothing left to train."""
-        if self.status().get("state") == "finished":
-            raise Error(f"The run {self.name} is finished: start a new one without --resume")
+        if self.state == "finished":
+            raise Error(
+                f"The run {self.name} is finished: start a new one without --resume, or train it longer with "
+                f"--continue {self.name} --steps +500"
+            )
         return self
 
     def config(self) -> ResolvedConfig:
         """The settings the run was started with."""
         return ResolvedConfig(**read_toml(self.config_file))
 
+    def change_config(self, config: ResolvedConfig) -> None:
+        """Settings that a running training had to change; the run is as old as it was."""
+        times = self.config_file.stat()
+        write_text(self.config_file, config.toml())
+        os.utime(self.config_file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
     def config_to_resume(self, asked: TrainConfig) -> ResolvedConfig:
         """The run's settings, with the device and file type that are asked for now, in the workspace it lies in now.
 
         Raises `Error` for an explicit setting that differs from the run's, naming the first of them.
         """
-        own = self.config()
+        own, was_asked = self.config(), self.asked()
         for key in type(asked).model_fields:
             if key not in asked.model_fields_set or key in ("name", "workspace", *FREE):
                 continue
             wanted, has = located(key, getattr(asked, key)), getattr(own, key)
-            if wanted not in ("auto", None, has):
+            if wanted not in ("auto", None, has, was_asked.get(key)):
                 raise Error(
                     f"The run {self.name} was started with {key} = {has!r}, not {wanted!r}: "
-                    "resume it without that setting, or start a new run without --resume"
+                    f"go on without that setting, or start a new run with --again {self.name}"
                 )
         inside = self.path.parent.name == "runs"
-        changes = {key: getattr(asked, key) for key in FREE if key in asked.model_fields_set}
+        given = {key: getattr(asked, key) for key in FREE if key in asked.model_fields_set}
+        changes = {key: located(key, value) for key, value in given.items() if value != "auto"}
         changes["workspace"] = str(self.path.parent.parent) if inside else asked.workspace
         return own.model_copy(update=changes)
 
@@ -127,22 +139,117 @@ class RunFolder:
         self.control_file.unlink(missing_ok=True)
 
     def refuse_if_running(self) -> None:
-        """Two processes must not write into one run. Raises `Error` while the one that last wrote its status lives."""
-        status = self.status()
-        if status.get("state") in ("running", "paused") and _is_alive(status["pid"], status["heartbeat"]):
-            raise Error(f"The run {self.name} is being trained right now (process {status['pid']}): stop it first")
+        """Two processes must not write into one run. Raises `Error` while one works on it."""
+        if self.state in WORKING:
+            raise Error(
+                f"The run {self.name} is being trained right now (process {self.status()['pid']}): stop it first"
+            )
 
     def status(self) -> dict[str, Any]:
-        """The last written status; empty where there is none."""
+        """The last written status, which a process that was killed could not correct; empty where there is none."""
         return _read_json(self.status_file)
 
+    @property
+    def state(self) -> str:
+        """What is true of the run now. `preparing`, `running`, `paused`: a process works on it. `stuck`: the process is
+        there, but has given no sign of life for minutes. `dead`: the process is gone. `stopped`, `finished`, `failed`:
+        it ended so. `new`: it has not begun."""
+        status = self.status()
+        said = str(status.get("state", "new"))
+        if said not in WORKING or self._is_at_work_here:
+            return said
+        pid, heartbeat = status.get("pid", -1), status.get("heartbeat", 0.0)
+        if pid == os.getpid() or not is_there(pid, heartbeat):
+            return "dead"
+        return "stuck" if is_silent(heartbeat) else said
+
+    @property
+    def _is_at_work_here(self) -> bool:
+        return self.path.resolve() in _AT_WORK
+
+    @contextmanager
+    def at_work(self, step: int, steps: int) -> Iterator[None]:
+        """Within it, this process works on the run and gives a sign of life every few seconds, whatever it does."""
+        _AT_WORK.add(self.path.resolve())
+        try:
+            self.write_status("preparing", step, steps)
+            with beating(self.beat):
+                yield
+        finally:
+            _AT_WORK.discard(self.path.resolve())
+
+    def beat(self) -> None:
+        """A sign of life, with what the status was last said to be."""
+        with self._writing:
+            if self._facts.get("state") in WORKING:
+                self._write_facts()
+
     def write_status(self, state: str, step: int, steps: int, *, force: bool = True, **more: Any) -> None:
-        """State, step and heartbeat; with `force=False` at most every two seconds."""
-        now = time.time()
-        if force or now - self._beat >= HEARTBEAT_SECONDS:
-            self._beat = now
-            facts = {"state": state, "step": step, "steps": steps, "heartbeat": now, "pid": os.getpid(), **more}
-            write_text(self.status_file, json.dumps(facts, indent=2) + "\n")
+        """State, step and heartbeat; with `force=False` at most every two seconds.
+
+        Raises `Error` where the folder is gone, or another process has taken the run for dead and goes on with it.
+        """
+        with self._writing:
+            before = self._facts or self.status()
+            lasting = {key: before[key] for key in LASTING if key in before}
+            self._facts = lasting | {"state": state, "step": step, "steps": steps, **more}
+            if force or time.time() - self._beat >= HEARTBEAT_SECONDS:
+                self._write_facts()
+
+    def write_failure(self, message: str) -> None:
+        """Why it ended before its time, where no status says so yet."""
+        facts = self._facts or self.status()
+        if facts.get("state") != "failed":
+            self.write_status("failed", facts.get("step", 0), facts.get("steps", 0), message=message)
+
+    def _write_facts(self) -> None:
+        self.refuse_if_gone()
+        pid = os.getpid()
+        if self._beat and (other := self.status().get("pid", pid)) != pid:
+            raise Error(f"Process {other} goes on with the run {self.name}: this one was taken for dead, and ends here")
+        self._beat = time.time()
+        write_text(self.status_file, json.dumps(self._facts | {"heartbeat": self._beat, "pid": pid}, indent=2) + "\n")
+
+    @property
+    def last_step(self) -> int:
+        """The step that was last said to be reached."""
+        return int((self._facts or self.status()).get("step", 0))
+
+    def refuse_if_gone(self) -> None:
+        """Raises `Error` where the folder is no longer there: nothing may be written into a shell of it."""
+        if not self.config_file.is_file():
+            raise Error(
+                f"The folder of the run {self.name} is gone from {self.path.parent}: if it was moved, move it back and "
+                f"go on with --resume {self.name}; if it was deleted, start anew"
+            )
+
+    @property
+    def kept(self) -> int | None:
+        """The step that the user made the adapter, which no better one may replace; None where none was chosen."""
+        step = _read_json(self.kept_file).get("step")
+        return step if isinstance(step, int) else None
+
+    def keep(self, step: int | None) -> None:
+        """Note the user's choice; None takes it back."""
+        if step is None:
+            self.kept_file.unlink(missing_ok=True)
+        else:
+            write_text(self.kept_file, json.dumps({"step": step}) + "\n")
+
+    def note_adapter(self, file: Path, step: int) -> None:
+        """Which file is the run's adapter, and of which step; all else of the status stays as it is."""
+        facts = self.status() | {"adapter": str(file), "adapter_step": step}
+        write_text(self.status_file, json.dumps(facts, indent=2) + "\n")
+
+    def note_asked(self, settings: dict[str, Any]) -> None:
+        """Keep the settings as they were asked for."""
+        write_text(self.asked_file, tomlkit.dumps(settings))
+
+    def asked(self) -> dict[str, Any]:
+        """The settings as they were asked for, with nothing chosen yet; those of the run where that was not noted."""
+        if self.asked_file.is_file():
+            return read_toml(self.asked_file)
+        return {key: value for key, value in read_toml(self.config_file).items() if key not in ("epochs", "workspace")}
 
     def control(self) -> Control:
         """What watchers ask for; a missing or half-written file asks for nothing."""
@@ -165,6 +272,7 @@ class RunFolder:
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """One line of `metrics.jsonl`; a number that is not finite becomes null, which JSON has no word for."""
+        self.refuse_if_gone()
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         with self.metrics_file.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(plain) + "\n")
@@ -191,16 +299,6 @@ def _taken(runs: Path, name: str) -> Path:
             continue
         return path
     raise AssertionError("numbers never run out")
-
-
-def _is_alive(pid: int, heartbeat: float) -> bool:
-    """Whether the process that wrote this heartbeat still runs; a later process may have been given its number."""
-    try:
-        process = psutil.Process(pid)
-        same = process.create_time() <= heartbeat
-        return same and pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 def _read_json(path: Path) -> dict[str, Any]:

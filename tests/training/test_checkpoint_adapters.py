@@ -10,7 +10,8 @@ from sdlora.drawing_progress import DrawingProgress
 from sdlora.errors import Error
 from sdlora.grid import draw_grid_file
 from sdlora.mixing.command import Wanted
-from sdlora.training.checkpoint_adapters import find_run, write_checkpoint_adapters
+from sdlora.training.checkpoint_adapters import write_checkpoint_adapters
+from sdlora.training.finding import find_run
 from sdlora.training.run import train
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from sdlora.errors import Error
 from sdlora.training.config import ResolvedConfig, TrainConfig
+from sdlora.training.finding import run_to_resume
 from sdlora.training.run_folder import Control, RunFolder
 
 CHOSEN = {
@@ -107,7 +108,7 @@ def test_held_out_losses_are_the_first_and_the_last(run):
 
 
 def find(which, tmp_path, name="disc"):
-    return RunFolder.to_resume(which, name, tmp_path / "ws")
+    return run_to_resume(which, name, tmp_path / "ws")
 
 
 def test_a_bare_resume_takes_the_newest_unfinished_of_that_name(resolved, tmp_path):
