@@ -4,6 +4,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 MINI = PACKAGE / "bases" / "mini"
+SAMPLE_ADAPTERS = PACKAGE / "sample_adapters"  # two styles on mini, so that nobody begins with nothing
 
 
 def shipped(name: str) -> Path:

@@ -2,28 +2,34 @@
 
 import gc
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 import torch
 from PIL import Image
 
-from sdlora import Adapter, Base, Error, Mixer, load_base
-from sdlora.adapters import library
-from sdlora.adapters.formats.header import glance
+from sdlora import Base, Error, Mixer, load_base
+from sdlora.adapters.collection import Collection, Item
 from sdlora.bases.found import find_bases
 from sdlora.devices import pick_device
+from sdlora.mixing.mix import Given
+from sdlora.mixing.tags import read_tags
 from sdlora.precision import fastest_dtype
+from sdlora.resources import SAMPLE_ADAPTERS
 from sdlora.sampling.defaults import SamplingDefaults, defaults_for
-from sdlora.sampling.denoise import Step
+from sdlora.sampling.denoise import OnStep, Step
 from sdlora.sampling.preview import preview
+from sdlora.workspace_settings import read_settings
 
 from .device_thread import DeviceThread
 from .drafts import Drafts
 from .job import Job, Picture, Progress, Settings
 
+Result = TypeVar("Result")
 GLANCE = 0.5  # seconds from one preview to the next
 MOST_WAITING = 64  # pictures that wait or are drawn, of all users together
 
@@ -32,8 +38,18 @@ class Busy(Error):
     """There is no room in the queue now; later there is."""
 
 
+class Taken(Busy):
+    """A training has the device; `run` names it."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__(f"{run} is being trained and has the device: pause it, or wait until it has ended.")
+        self.run = run
+
+
 class Engine:
     """Draws pictures for a workspace: adapters from `adapters/`, pictures to `outputs/`, further bases in `bases/`.
+
+    `library` holds the workspace's adapters, those of the folders that its `settings.toml` names, and the samples.
 
     With `listed_bases_only` a base must be one that lies here: others than the owner may be at the page, and what they
     type shall neither be looked up on the disk nor downloaded.
@@ -48,54 +64,117 @@ class Engine:
         self._base: Base | None = None
         self._usual: dict[str, SamplingDefaults] = {}
         self._device = DeviceThread()
-        self._jobs: WeakSet[Job] = WeakSet()
+        self._settings = read_settings(workspace)
+        self.library = Collection(self.adapters_folder, [*self._settings.folders_of_adapters(), SAMPLE_ADAPTERS])
+        self._jobs: WeakSet[Job[Any]] = WeakSet()
         self._drafts = Drafts(self.outputs / "drafts")
+        self.taken: Callable[[], str | None] = lambda: None  # the run that has the device, where one has
 
     def bases(self) -> list[str]:
         """The bases on this computer, by the names that `usual` and `start` take."""
-        return [base.name for base in find_bases([Path("models"), self.workspace / "bases"])]
+        return [base.name for base in find_bases(self._base_folders())]
+
+    def groups(self) -> dict[str, str]:
+        """The same -> the group of presets that suits it: `mini`, or its family."""
+        found = find_bases(self._base_folders())
+        return {base.name: "mini" if base.name == "mini" else base.family for base in found}
 
     def adapters(self) -> list[str]:
-        """The names of the workspace's adapters as they are now."""
-        return [name for name in library.names(self.adapters_folder) if self._stays_inside(name)]
+        """The ids of the library's adapters as they are now."""
+        self.library.refresh()
+        return [item.id for item in self.library.items() if self._stays_inside(item)]
 
     def trigger(self, name: str) -> str:
-        """An adapter's trigger words, "" where its file tells none. Reads the header alone."""
+        """An adapter's trigger words, "" where none are known."""
         try:
-            _, metadata = glance(library.find(name, self.adapters_folder))
-        except (Error, OSError):
+            return self.library.item(name).trigger
+        except Error:
             return ""
-        return str(Adapter(name, {}, metadata=metadata).trigger or "")
 
     def usual(self, base: str) -> SamplingDefaults:
         """What a base is best used with; it is loaded if it never was. Raises `Error` when it can't be."""
         self._check_base(base)
         if base not in self._usual:
+            self._refuse_while_taken()
             self._device.submit(lambda: self._load(base)).result()
         return self._usual[base]
 
-    def start(self, settings: Settings) -> Job:
+    def start(self, settings: Settings) -> Job[Picture]:
         """Queue a picture. Raises `Error` at once for what can be told without the base."""
         settings.check()
         self._check_base(settings.base)
-        # A name is looked for among the folder's files: it must never be followed as a path.
-        if unknown := settings.adapters() - set(self.adapters()):
-            raise Error(f"The adapter {min(unknown)} is no longer in {self.adapters_folder.name}/: press Refresh.")
-        if self._device.length >= MOST_WAITING:
-            raise Busy(f"{MOST_WAITING} pictures wait already: try again in a while.")
-        job = Job(self._device, lambda job: self._draw(settings, job))
-        self._jobs.add(job)
-        return job
+        self.check_adapters(settings.adapters())
+        return self._queue(lambda job: self._draw(settings, job))
+
+    def work(self, base: str, task: Callable[[Mixer, OnStep], Result]) -> Job[Result]:
+        """Queue something else on a base: a grid, an export. `task` calls the second it is given after each step."""
+        self._check_base(base)
+
+        def run(job: Job[Result]) -> Result:
+            job.tell(Progress("loading"))
+            mixer = Mixer(self._load(base), self.adapters_folder)
+            return task(mixer, self._teller(job, mixer.base))
+
+        return self._queue(run)
+
+    def check_adapters(self, names: set[str]) -> None:
+        """Raises `Error` for a name that there is not. It is looked for in the library, never followed as a path."""
+        if unknown := names - set(self.adapters()):
+            raise Error(f"The adapter {min(unknown)} is no longer in the library: take it out of the mix.")
+
+    def key(self, name: str) -> str:
+        """What a mixer of ours and a mix file find an adapter by: its name, or its file where that is elsewhere."""
+        path = self.library.path(name)
+        return name if path.parent in (self.adapters_folder, SAMPLE_ADAPTERS) and path.stem == name else str(path)
 
     def close(self) -> None:
         """Cancel whatever is drawn or waits."""
         for job in list(self._jobs):
             job.cancel()
 
-    def _stays_inside(self, name: str) -> bool:
-        """Whether an adapter's file lies in the folder itself; a link to elsewhere would open any file."""
-        file = self.adapters_folder / f"{name}{library.SUFFIX}"
-        return not file.is_symlink() or file.resolve().is_relative_to(self.adapters_folder.resolve())
+    @property
+    def drawing(self) -> bool:
+        """Whether anything is drawn or waits for it."""
+        return self._device.length > 0
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether there is more than a CPU."""
+        return pick_device().type != "cpu"
+
+    def on_device(self, work: Callable[[], Result]) -> Result:
+        """Have something else done when it is its turn, and wait for it. Raises `Taken` while a training has it."""
+        self._refuse_while_taken()
+        return self._device.submit(work).result()
+
+    def let_go(self) -> None:
+        """Draw what waits, then free the device of the base: a training is about to have it."""
+        self._device.submit(self._forget).result()
+
+    def _forget(self) -> None:
+        self._base = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _refuse_while_taken(self) -> None:
+        if run := self.taken():
+            raise Taken(run)
+
+    def _queue(self, work: Callable[[Job[Result]], Result]) -> Job[Result]:
+        self._refuse_while_taken()
+        if self._device.length >= MOST_WAITING:
+            raise Busy(f"{MOST_WAITING} pictures wait already: try again in a while.")
+        job = Job(self._device, work)
+        self._jobs.add(job)
+        return job
+
+    def _stays_inside(self, item: Item) -> bool:
+        """Whether an adapter's file lies in its folder itself; a link to elsewhere would open any file."""
+        return not item.path.is_symlink() or item.path.resolve().is_relative_to(item.folder.resolve())
+
+    def _base_folders(self) -> list[Path]:
+        return [Path("models"), self.workspace / "bases", *self._settings.folders_of_bases()]
 
     def _check_base(self, name: str) -> None:
         if not name:
@@ -103,15 +182,15 @@ class Engine:
         if self.listed_bases_only and name not in self.bases():
             raise Error(f"There is no base {name!r} on this computer: pick one from the list.")
 
-    def _draw(self, settings: Settings, job: Job) -> Picture:
+    def _draw(self, settings: Settings, job: Job[Picture]) -> Picture:
         """On the device's thread: everything from the base to the file."""
         job.tell(Progress("loading"))
         try:
             mixer = Mixer(self._load(settings.base), library=self.adapters_folder)
-            mixer.set(settings.mix, settings.mode, equalise=settings.equalise)
-            clock, glimpses = Clock(), Glimpses(mixer.base)
+            prompt, mix = self._taken_apart(settings)
+            mixer.set(mix, settings.mode, equalise=settings.equalise)
             [picture] = mixer.generate(
-                settings.prompt,
+                prompt,
                 settings.negative,
                 settings.seed,
                 steps=settings.steps,
@@ -122,7 +201,7 @@ class Engine:
                 image=settings.image,
                 strength=settings.strength,
                 second_pass=settings.second_pass,
-                on_step=lambda step: job.tell(replace(clock.progress(step), preview=glimpses.at(step))),
+                on_step=self._teller(job, mixer.base),
             )
         except torch.OutOfMemoryError:
             raise Error("The device ran out of memory: choose a smaller size, or close other programs.") from None
@@ -130,6 +209,17 @@ class Engine:
         name = f"{datetime.now():%Y%m%d-%H%M%S-%f}-{seed}.png"
         path = picture.save(self._drafts.place(name) if settings.draft else self.outputs / name)
         return Picture(path, str(picture.parameters), seed)
+
+    def _taken_apart(self, settings: Settings) -> tuple[str, dict[str, Given]]:
+        """The prompt without tags, and the mix with them: a tag may name an adapter of any of the library's folders."""
+        tagged = read_tags(settings.prompt)
+        mix = dict(settings.mix) | {tag.name: tag.given() for tag in tagged.tags}
+        prompt = tagged.text.strip() if tagged.tags or tagged.others else settings.prompt
+        return prompt, {self.key(name): given for name, given in mix.items()}
+
+    def _teller(self, job: Job[Any], base: Base) -> OnStep:
+        clock, glimpses = Clock(), Glimpses(base)
+        return lambda step: job.tell(replace(clock.progress(step), preview=glimpses.at(step)))
 
     def _load(self, name: str) -> Base:
         """The base, loaded unless it is the one at hand. The other is let go first: two may not fit."""

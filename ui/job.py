@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from PIL import Image
 
@@ -19,6 +19,7 @@ from sdlora.sampling.recipe import SecondPass
 
 from .device_thread import DeviceThread
 
+Result = TypeVar("Result")
 MOST_STEPS, LARGEST_SIDE, LONGEST_PROMPT, LARGEST_SEED, LARGEST_WEIGHT = 150, 2048, 4000, 2**32 - 1, 100
 POLL = 0.5  # seconds between two looks at the queue, while others are before us
 
@@ -109,10 +110,10 @@ class Picture:
     seed: int = 0
 
 
-class Job:
+class Job(Generic[Result]):
     """Hands `work` to the device and lets another thread follow it, stop it, and take its result."""
 
-    def __init__(self, device: DeviceThread, work: Callable[["Job"], Picture]) -> None:
+    def __init__(self, device: DeviceThread, work: Callable[["Job[Result]"], Result]) -> None:
         self._device = device
         self._stop = threading.Event()
         self._news = threading.Event()
@@ -127,12 +128,24 @@ class Job:
         self._latest = progress
         self._news.set()
 
+    @property
+    def done(self) -> bool:
+        """Whether it is over, well or not."""
+        return self._future.done()
+
+    @property
+    def progress(self) -> Progress:
+        """Where it stands now."""
+        if self._latest.stage == "waiting":
+            return Progress("waiting", total=self._device.ahead_of(self._future))
+        return self._latest
+
     def watch(self) -> Iterator[Progress]:
         """What changes, until the job is over; what a slow reader misses is left out. An abandoned job is cancelled."""
         seen: Progress | None = None
         try:
             while not self._future.done():
-                if (now := self._now()) != seen:
+                if (now := self.progress) != seen:
                     seen = now
                     yield now
                 self._news.wait(POLL)
@@ -140,8 +153,8 @@ class Job:
         finally:
             self.cancel()
 
-    def result(self) -> Picture:
-        """The picture. Raises `Cancelled`, or what the work raised."""
+    def result(self) -> Result:
+        """What came of it. Raises `Cancelled`, or what the work raised."""
         try:
             return self._future.result()
         except CancelledError:
@@ -151,8 +164,3 @@ class Job:
         """Stop before the next step; a job that still waits is over at once."""
         self._stop.set()
         self._future.cancel()
-
-    def _now(self) -> Progress:
-        if self._latest.stage == "waiting":
-            return Progress("waiting", total=self._device.ahead_of(self._future))
-        return self._latest

@@ -16,7 +16,7 @@ from sdlora.sampling.samplers import DEFAULT, SAMPLERS
 from . import text
 from .adapter_rows import AdapterRows, Values
 from .engine import Engine
-from .job import LARGEST_SEED, MOST_STEPS, Job, Settings
+from .job import LARGEST_SEED, MOST_STEPS, Job, Picture, Settings
 from .to_mix import ToMix
 
 HISTORY = 24  # pictures of a session that stay in sight
@@ -31,7 +31,7 @@ class MixPage:
 
     def __init__(self, engine: Engine, blocks: gr.Blocks, to_mix: ToMix) -> None:
         self._engine = engine
-        self._jobs: dict[str, Job] = {}  # by browser session
+        self._jobs: dict[str, Job[Picture]] = {}  # by browser session
         self._history = gr.State([])  # the session's pictures, newest first
         with gr.Row(elem_id="mix"):
             with gr.Column(scale=5, min_width=300):
