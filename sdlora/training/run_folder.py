@@ -4,10 +4,8 @@ import itertools
 import json
 import math
 import os
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,9 @@ import tomlkit
 from ..errors import Error
 from ..files import write_text
 from .config import ResolvedConfig, TrainConfig, read_toml
-from .heartbeat import beating, is_silent, is_there
+from .json_files import read_json
+from .run_status import WORKING, RunStatus
 
-HEARTBEAT_SECONDS = 2.0
-WORKING = ("preparing", "running", "paused")  # states in which a process works on the run
-LASTING = ("adapter", "adapter_step")  # what a status says until there is another adapter
 PLACES = ("images", "holdout", "base", "sample_prompts")  # settings that may be paths
 # settings that may change when a run is resumed: no bit of what is learned depends on them
 FREE = ("device", "save_dtype", "sample_prompts", "sample_weights", "sample_every", "trackers")
@@ -34,9 +30,6 @@ class Control:
     stop: bool = False
     pause: bool = False
     sample: int = 0
-
-
-_AT_WORK: set[Path] = set()  # the runs that this process trains right now
 
 
 class RunFolder:
@@ -57,9 +50,7 @@ class RunFolder:
         self.dataset_file = path / "dataset.json"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
-        self._beat = 0.0
-        self._facts: dict[str, Any] = {}  # the status as it would be written now
-        self._writing = threading.Lock()
+        self._status = RunStatus(path)
 
     @property
     def name(self) -> str:
@@ -147,86 +138,43 @@ class RunFolder:
 
     def status(self) -> dict[str, Any]:
         """The last written status, which a process that was killed could not correct; empty where there is none."""
-        return _read_json(self.status_file)
+        return self._status.read()
 
     @property
     def state(self) -> str:
         """What is true of the run now. `preparing`, `running`, `paused`: a process works on it. `stuck`: the process is
         there, but has given no sign of life for minutes. `dead`: the process is gone. `stopped`, `finished`, `failed`:
         it ended so. `new`: it has not begun."""
-        status = self.status()
-        said = str(status.get("state", "new"))
-        if said not in WORKING or self._is_at_work_here:
-            return said
-        pid, heartbeat = status.get("pid", -1), status.get("heartbeat", 0.0)
-        if pid == os.getpid() or not is_there(pid, heartbeat):
-            return "dead"
-        return "stuck" if is_silent(heartbeat) else said
+        return self._status.state
 
     @property
-    def _is_at_work_here(self) -> bool:
-        return self.path.resolve() in _AT_WORK
+    def last_step(self) -> int:
+        """The step that was last said to be reached."""
+        return self._status.last_step
 
-    @contextmanager
-    def at_work(self, step: int, steps: int) -> Iterator[None]:
+    def at_work(self, step: int, steps: int) -> AbstractContextManager[None]:
         """Within it, this process works on the run and gives a sign of life every few seconds, whatever it does."""
-        _AT_WORK.add(self.path.resolve())
-        try:
-            self.write_status("preparing", step, steps)
-            with beating(self.beat):
-                yield
-        finally:
-            _AT_WORK.discard(self.path.resolve())
-
-    def beat(self) -> None:
-        """A sign of life, with what the status was last said to be."""
-        with self._writing:
-            if self._facts.get("state") in WORKING:
-                self._write_facts()
+        return self._status.at_work(step, steps)
 
     def write_status(self, state: str, step: int, steps: int, *, force: bool = True, **more: Any) -> None:
         """State, step and heartbeat; with `force=False` at most every two seconds.
 
         Raises `Error` where the folder is gone, or another process has taken the run for dead and goes on with it.
         """
-        with self._writing:
-            before = self._facts or self.status()
-            lasting = {key: before[key] for key in LASTING if key in before}
-            self._facts = lasting | {"state": state, "step": step, "steps": steps, **more}
-            if force or time.time() - self._beat >= HEARTBEAT_SECONDS:
-                self._write_facts()
+        self._status.write(state, step, steps, force=force, **more)
 
     def write_failure(self, message: str) -> None:
         """Why it ended before its time, where no status says so yet."""
-        facts = self._facts or self.status()
-        if facts.get("state") != "failed":
-            self.write_status("failed", facts.get("step", 0), facts.get("steps", 0), message=message)
+        self._status.write_failure(message)
 
-    def _write_facts(self) -> None:
-        self.refuse_if_gone()
-        pid = os.getpid()
-        if self._beat and (other := self.status().get("pid", pid)) != pid:
-            raise Error(f"Process {other} goes on with the run {self.name}: this one was taken for dead, and ends here")
-        self._beat = time.time()
-        write_text(self.status_file, json.dumps(self._facts | {"heartbeat": self._beat, "pid": pid}, indent=2) + "\n")
-
-    @property
-    def last_step(self) -> int:
-        """The step that was last said to be reached."""
-        return int((self._facts or self.status()).get("step", 0))
-
-    def refuse_if_gone(self) -> None:
-        """Raises `Error` where the folder is no longer there: nothing may be written into a shell of it."""
-        if not self.config_file.is_file():
-            raise Error(
-                f"The folder of the run {self.name} is gone from {self.path.parent}: if it was moved, move it back and "
-                f"go on with --resume {self.name}; if it was deleted, start anew"
-            )
+    def note_adapter(self, file: Path, step: int) -> None:
+        """Which file is the run's adapter, and of which step; all else of the status stays as it is."""
+        self._status.note_adapter(file, step)
 
     @property
     def kept(self) -> int | None:
         """The step that the user made the adapter, which no better one may replace; None where none was chosen."""
-        step = _read_json(self.kept_file).get("step")
+        step = read_json(self.kept_file).get("step")
         return step if isinstance(step, int) else None
 
     def keep(self, step: int | None) -> None:
@@ -235,11 +183,6 @@ class RunFolder:
             self.kept_file.unlink(missing_ok=True)
         else:
             write_text(self.kept_file, json.dumps({"step": step}) + "\n")
-
-    def note_adapter(self, file: Path, step: int) -> None:
-        """Which file is the run's adapter, and of which step; all else of the status stays as it is."""
-        facts = self.status() | {"adapter": str(file), "adapter_step": step}
-        write_text(self.status_file, json.dumps(facts, indent=2) + "\n")
 
     def note_asked(self, settings: dict[str, Any]) -> None:
         """Keep the settings as they were asked for."""
@@ -253,7 +196,7 @@ class RunFolder:
 
     def control(self) -> Control:
         """What watchers ask for; a missing or half-written file asks for nothing."""
-        asked = _read_json(self.control_file)
+        asked = read_json(self.control_file)
         sample = asked.get("sample")
         return Control(asked.get("stop") is True, asked.get("pause") is True, sample if isinstance(sample, int) else 0)
 
@@ -272,7 +215,7 @@ class RunFolder:
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """One line of `metrics.jsonl`; a number that is not finite becomes null, which JSON has no word for."""
-        self.refuse_if_gone()
+        self._status.refuse_if_gone()
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         with self.metrics_file.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(plain) + "\n")
@@ -299,14 +242,6 @@ def _taken(runs: Path, name: str) -> Path:
             continue
         return path
     raise AssertionError("numbers never run out")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def located(key: str, value: Any) -> Any:
