@@ -1,6 +1,7 @@
 """What a run learns from: the examples, and those held out."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..data.doctor import short
@@ -10,6 +11,7 @@ from ..data.split import split_holdout
 from .config import TrainConfig
 
 MUCH_LOST = 0.2
+HELD_OUT = 0.1  # this share of the images, where no folder is given
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ class Material:
         return {name: dict(counter.most_common()) for name, counter in found.items()}
 
 
+def _spread(examples: Sequence[Example], most: int) -> tuple[Example, ...]:
+    """At most so many of them, from all over the folder."""
+    if len(examples) <= most:
+        return tuple(examples)
+    return tuple(examples[place * len(examples) // most] for place in range(most))
+
+
 def gather(config: TrainConfig) -> Material:
     """Read the folder, and the holdout folder or else a split. Raises `Error` for what `read_folder` refuses."""
     dataset = read_folder(config.images, config.trigger)
@@ -47,7 +56,12 @@ def gather(config: TrainConfig) -> Material:
     if folder is not None:
         held = read_folder(folder, config.trigger)
         notes += [f"held out: skipped {item.path}: {item.reason}" for item in held.skipped]
-        return Material(dataset, dataset.examples, held.examples, (*notes, *short(dataset.examples, held.examples)))
-    train, holdout, warning = split_holdout(dataset.examples, config.seed)
+        notes += short(dataset.examples, held.examples)
+        measured = _spread(held.examples, config.holdout_images)
+        if len(measured) < len(held.examples):
+            notes.append(f"{len(measured)} of the {len(held.examples)} held-out images are measured (holdout_images)")
+        return Material(dataset, dataset.examples, measured, tuple(notes))
+    share = min(HELD_OUT, config.holdout_images / len(dataset.examples))
+    train, holdout, warning = split_holdout(dataset.examples, config.seed, share)
     notes += [warning] if warning else []
     return Material(dataset, train, holdout, (*notes, *short(train, holdout)))

@@ -6,7 +6,7 @@ import sys
 from sdlora.cli import cli
 
 ALL = {
-    *("train", "import-config", "generate", "grid", "evaluate", "demo", "check", "ui"),
+    *("train", "keep", "import-config", "generate", "grid", "evaluate", "demo", "check", "ui"),
     *("caption", "doctor", "inspect", "list", "card", "push"),
     *("convert", "merge", "resize", "extract", "apply", "compare"),
 }

@@ -4,6 +4,8 @@ import tomllib
 
 import pytest
 
+from tests.training.conftest import draw_images
+
 
 @pytest.fixture
 def theirs(tmp_path):
@@ -30,3 +32,65 @@ def test_import_config_writes_a_file_once(sdlora, theirs, tmp_path):
 def test_import_config_as_json(sdlora, theirs):
     document = sdlora("import-config", theirs, "--json").json
     assert document["settings"]["rank"] == 8 and len(document["left_out"]) == 1
+
+
+# --- trainings --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(tmp_path):
+    """Flags of a training of one step."""
+    draw_images(tmp_path / "discs")
+    facts = {"name": "disc", "images": tmp_path / "discs", "workspace": tmp_path / "ws", "steps": 1, "rank": 2}
+    facts |= {"resolution": 64, "batch-size": 1, "precision": "fp32", "attention": "sdpa", "device": "cpu"}
+    facts |= {"targets": "unet.mid_block", "prior-preservation": 0, "holdout": tmp_path / "discs"}
+    facts |= {"checkpoint-every": 1, "memory": "off"}
+    return [word for key, value in facts.items() for word in (f"--{key}", str(value))]
+
+
+def test_a_training_is_continued_made_again_and_one_of_its_steps_kept(sdlora, quick, tmp_path):
+    place = ("--workspace", tmp_path / "ws")
+    adapters = tmp_path / "ws" / "adapters"
+    assert sdlora("train", *quick).out.strip() == str(adapters / "disc.safetensors")
+    longer = sdlora("train", "--continue", "disc", "--steps", "+2", *place)
+    assert longer.code == 0 and "disc goes on from step 1 to step 3" in longer.err
+    assert longer.out.strip() == str(adapters / "disc.safetensors")
+    again = sdlora("train", "--again", "disc", "--steps", "1", "--learning-rate", "3e-4", "--json", *place)
+    assert again.json["adapter_path"] == str(adapters / "disc-2.safetensors")
+    kept = sdlora("keep", "disc", "2", *place)
+    assert kept.code == 0 and "is now the adapter of step 2 of disc" in kept.out
+    assert sdlora("keep", "disc", "last", "--json", *place).json["instead_of"] == 2
+    assert "has no checkpoint of step 9: it has 1, 2, 3" in sdlora("keep", "disc", "9", *place).err
+    assert "'soon' is no step" in sdlora("keep", "disc", "soon", *place).err
+
+
+def test_several_configs(sdlora, quick, tmp_path):
+    from sdlora.training.config import TrainConfig
+
+    values = {quick[i][2:].replace("-", "_"): quick[i + 1] for i in range(0, len(quick), 2)}
+    for name, images in (("a", tmp_path / "discs"), ("b", tmp_path / "nowhere"), ("c", tmp_path / "discs")):
+        config = TrainConfig(**values | {"name": name, "images": str(images)})
+        (tmp_path / f"{name}.toml").write_text(config.toml(), encoding="utf-8")
+    files = [tmp_path / f"{name}.toml" for name in "abc"]
+    done = sdlora("train", *files, "--rank", "1", "--json")
+    assert done.code == 1 and [one["state"] for one in done.json] == ["finished", "failed", "finished"]
+    assert "There is no folder" in done.json[1]["problem"] and f"{files[1]}: failed: There is no folder" in done.err
+    assert sdlora("train", files[0], files[2]).out.split() == [
+        str(tmp_path / "ws" / "adapters" / f"{name}-2.safetensors") for name in "ac"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--resume", "a", "--continue", "b"), "give one of them"),
+        (("a.toml", "--again", "b"), "leave CONFIG.toml out"),
+        (("a.toml", "b.toml", "--resume"), "--resume goes on with one run"),
+        (("--continue", "nobody", "--steps", "+5"), "There is no run 'nobody'"),
+        (("--continue", "nobody"), "give --steps +500"),
+        (("--name", "a", "--images", "b", "--steps", "+5"), "--continue RUN --steps +5"),
+    ],
+)
+def test_flags_that_contradict_each_other(sdlora, words, says):
+    done = sdlora("train", *words)
+    assert done.code == 1 and says in done.err
