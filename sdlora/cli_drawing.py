@@ -36,6 +36,7 @@ from .errors import Error
 @click.option("--upscale-strength", type=float, help="How much of it is drawn anew.  [default: 0.5]")
 @click.option("--upscale-steps", type=int, help="Steps of the second pass; unset: as many as of the first.")
 @click.option("--count", type=int, default=1, show_default=True, help="Pictures; each has the next seed.")
+@click.option("--batch", type=int, help="How many are drawn at once; unset: 4 on a GPU, else 1.")
 @click.option("--out", type=FILE, help="A file, or a folder; unset: outputs/ of the workspace.")
 @VAE
 @SAFETY
@@ -78,7 +79,7 @@ def _wanted(given: dict[str, Any]) -> Any:
 
 
 SECOND_PASS = {"scale": "", "strength": "_strength", "steps": "_steps"}
-DRAWING = ("negative", "seed", "steps", "guidance", "sampler", "clip_skip", "image", "strength", "count")
+DRAWING = ("negative", "seed", "steps", "guidance", "sampler", "clip_skip", "image", "strength", "count", "batch")
 
 
 @click.command()

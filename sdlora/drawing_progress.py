@@ -36,13 +36,14 @@ class DrawingProgress:
         self._progress.stop()
 
     def __call__(self, step: "Step") -> None:
-        """After each step of a picture, the first of which begins it."""
+        """After each step of a picture, or of several at once; the first of its steps begins it."""
+        at_once = len(step.latents)
         if step.index == 1:
-            self._begun += 1
+            self._begun += at_once
         self._progress.update(
             self._task,
             description=f"picture {self._begun} of {self.pictures}" if self.pictures > 1 else "drawing",
             total=self.pictures,
-            completed=self._begun - 1 + step.index / step.total,
+            completed=self._begun - at_once * (1 - step.index / step.total),
             steps=f"step {step.index} of {step.total}",
         )

@@ -1,15 +1,28 @@
 """A mix at work: at each step the weights that are in force then, and the prompts as its text encoder reads them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import torch
+
 from ..bases import Base
+from ..errors import Error
 from ..sampling.conditioning import Conditioning
 from ..sampling.denoise import Asked, prompt_context
 from ..sampling.recipe import Recipe
 from .learned_tokens import LearnedTokens
 from .mixed_weights import MixedWeights
 from .modes import Mix, Mode, during, shares, voices
+
+AT_ONCE = 4  # pictures on a GPU
+
+
+def at_once(recipes: Sequence[Recipe], batch: int | None, device: torch.device) -> list[Sequence[Recipe]]:
+    """The recipes in groups of `batch`, of those that are drawn at once; unset: four on a GPU, else one."""
+    if batch is not None and batch < 1:
+        raise Error(f"batch is {batch}: give at least 1")
+    size = batch or (AT_ONCE if device.type == "cuda" else 1)
+    return [recipes[start : start + size] for start in range(0, len(recipes), size)]
 
 
 class MixAtWork:

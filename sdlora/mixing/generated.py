@@ -29,6 +29,16 @@ class MixedAdapter(NamedTuple):
     short_hash: str
 
 
+class Batch(NamedTuple):
+    """How many pictures were drawn at once, and which of them this is, from 0."""
+
+    size: int
+    position: int
+
+
+ALONE = Batch(1, 0)
+
+
 @dataclass(frozen=True)
 class Parameters:
     """What a picture was made from. `str()` gives the text that A1111 writes into PNGs and most tools read; `details`
@@ -42,6 +52,7 @@ class Parameters:
     details: Mapping[str, Any] = field(default_factory=dict)
     vae: str = ""
     vae_hash: str = ""
+    batch: Batch = ALONE
 
     @property
     def seed(self) -> int:
@@ -68,6 +79,11 @@ class Parameters:
             "VAE": self.vae,
             "Clip skip": str(skip) if skip > 1 else "",
             **self._over_a_picture(),
+            **(
+                {"Batch size": str(self.batch.size), "Batch pos": str(self.batch.position)}
+                if self.batch.size > 1
+                else {}
+            ),
             "Lora hashes": ", ".join(f"{adapter.tag.name}: {adapter.short_hash}" for adapter in self.adapters),
             "Version": self.version,
         }
@@ -102,7 +118,9 @@ class GeneratedImage:
         return path
 
 
-def parameters_of(base: Base, recipe: Recipe, active: Sequence[tuple[Adapter, Weights]], mode: Mode) -> Parameters:
+def parameters_of(
+    base: Base, recipe: Recipe, active: Sequence[tuple[Adapter, Weights]], mode: Mode, batch: Batch = ALONE
+) -> Parameters:
     """What a picture of the recipe was made from, on a base with the adapters that are active in its mix."""
     tags = [
         Tag(adapter.name, w.text, w.unet, None, *(None if usual == m else m for m, usual in _moments(w)))
@@ -125,6 +143,7 @@ def parameters_of(base: Base, recipe: Recipe, active: Sequence[tuple[Adapter, We
         details,
         vae=base.vae_name,
         vae_hash=base.vae_hash,
+        batch=batch,
     )
 
 

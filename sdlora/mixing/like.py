@@ -1,5 +1,6 @@
 """A picture again: from what its file says to the settings of another generation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Likeness:
     vae: str = ""
     vae_hash: str = ""
     ours: bool = False
+    batch: int = 1
 
 
 def read_likeness(path: str | Path) -> Likeness:
@@ -45,9 +47,13 @@ def read_likeness(path: str | Path) -> Likeness:
     Raises `Error` when it is no picture, says nothing, or has no facts beside its prompt.
     """
     found = read_parameters(path)
-    info, details = found.infotext, found.details
-    if not info.facts:
+    if not found.infotext.facts:
         raise Error(f"{path} has a prompt, but says nothing of seed, steps and sampler: give these yourself")
+    return likeness_of(found.infotext, found.details)
+
+
+def likeness_of(info: Infotext, details: Mapping[str, Any]) -> Likeness:
+    """What such a text tells; `details` are what a picture file of ours says beside it, {} where there is no file."""
     tagged = read_tags(info.prompt)
     return Likeness(
         prompt=tagged.text.strip(),
@@ -63,6 +69,7 @@ def read_likeness(path: str | Path) -> Likeness:
         vae=info.facts.get("VAE", ""),
         vae_hash=info.facts.get("VAE hash", ""),
         ours=info.facts.get("Version", "").startswith("sdlora "),
+        batch=int(info.number("Batch size") or 1),
     )
 
 
@@ -83,6 +90,8 @@ def differences(path: Path, like: Likeness, base: Base, library: Path) -> list[s
         found.append(f"{path} was not made by sdlora: the new picture will be alike, not the same")
     if like.base_hash and base.short_hash and like.base_hash != base.short_hash:
         found.append(f"{path} was made with another base: {like.base} {like.base_hash}, this is {base.short_hash}")
+    if like.batch > 1:
+        found.append(f"{path} was one of {like.batch} drawn at once: alone, its pixels may differ by one in 255")
     if like.vae_hash != base.vae_hash:
         was, now = (
             f"{name} {digits}".strip() or "the base's own"
@@ -97,7 +106,7 @@ def differences(path: Path, like: Likeness, base: Base, library: Path) -> list[s
     return found
 
 
-def _settings(info: Infotext, details: dict[str, Any]) -> dict[str, Any]:
+def _settings(info: Infotext, details: Mapping[str, Any]) -> dict[str, Any]:
     facts = info.facts
     found: dict[str, Any] = {}
     for key, (name, kind) in NUMBERS.items():
@@ -113,7 +122,7 @@ def _settings(info: Infotext, details: dict[str, Any]) -> dict[str, Any]:
     return found | _over_a_picture(info, details)
 
 
-def _over_a_picture(info: Infotext, details: dict[str, Any]) -> dict[str, Any]:
+def _over_a_picture(info: Infotext, details: Mapping[str, Any]) -> dict[str, Any]:
     strength = info.number("Denoising strength")
     if (scale := info.number("Hires upscale")) is not None:
         steps = info.number("Hires steps")

@@ -1,24 +1,26 @@
 """Mixer: puts several adapters at once on a base, exactly, and generates with them."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from PIL.Image import Image
 
 from ..adapters import Adapter, save_adapter
 from ..adapters import library as adapter_library
 from ..adapters.algebra import ErrorReport
 from ..bases import Base
 from ..errors import Error
-from ..sampling.denoise import OnStep, draw
-from ..sampling.memory import Say, warn, with_retry
+from ..sampling.denoise import OnStep, draw_all
+from ..sampling.memory import Say, attempted, free_caches, warn, with_retry
 from ..sampling.recipe import Recipe, SecondPass
 from ..sampling.safety import Check, safety_of
-from .drawing import MixAtWork
+from .drawing import MixAtWork, at_once
 from .equalise import equalising_factor
 from .export import one_adapter
-from .generated import GeneratedImage, parameters_of
+from .generated import Batch, GeneratedImage, parameters_of
 from .in_force import Lookup, MixInForce
 from .mix import Given, Weights
 from .mix_file import read_mix, write_mix
@@ -147,9 +149,13 @@ class Mixer:
         image: Picture | None = None,
         strength: float | None = None,
         second_pass: SecondPass | None = None,
+        batch: int | None = None,
         on_step: OnStep | None = None,
     ) -> list[GeneratedImage]:
-        """Draw `count` pictures, one after the other; picture *i* is the single picture of seed + i, bit for bit.
+        """Draw `count` pictures; picture *i* is the single picture of seed + i.
+
+        On a CPU one is drawn after the other, and this holds bit for bit. On a GPU, which is faster with several, four
+        are drawn at once and may differ by 1/255; their parameters say so. `batch` is how many, if not these.
 
         A missing seed is drawn at random. `size` is a side or (width, height) in pixels. `image` is a picture to draw
         over, cut to the size, and `strength` (0.6 where unset) how much of it is drawn anew. `on_step` is called after
@@ -178,15 +184,36 @@ class Mixer:
         now = self._lookup.with_tags(self._now, tagged.tags, self.library)
         at_work = MixAtWork(self.base, self._weights, now.mix, now.mode, now.tokens)
         try:
-            return [self._drawn(recipe, on_step, at_work, now) for recipe in wanted]
+            groups = at_once(wanted, batch, self.base.device)
+            return [picture for group in groups for picture in self._drawn(group, on_step, at_work, now)]
         finally:
             self._weights.set(self._now.mix)
 
-    def _drawn(self, recipe: Recipe, on_step: OnStep | None, at_work: MixAtWork, now: MixInForce) -> GeneratedImage:
-        """One picture, tried again where memory runs out, and black where the safety checker finds it unsafe."""
-        drawn = with_retry(self.base, partial(draw, self.base, recipe, on_step, at_work), recipe.pixels, self._say)
+    def _drawn(
+        self, recipes: Sequence[Recipe], on_step: OnStep | None, at_work: MixAtWork, now: MixInForce
+    ) -> list[GeneratedImage]:
+        """Pictures that are drawn at once; one by one where memory runs out, and then tried again."""
+        work = partial(draw_all, self.base, recipes, on_step, at_work)
+        if len(recipes) == 1:
+            drawn = with_retry(self.base, work, recipes[0].pixels, self._say)
+        else:
+            done, drawn = attempted(work)
+            if not done:
+                free_caches()
+                self._say(
+                    f"the memory of {self.base.device} ran out with {len(recipes)} pictures at once: one by one, then"
+                )
+                return [picture for one in recipes for picture in self._drawn([one], on_step, at_work, now)]
+        return [
+            self._told(recipe, image, now, i, len(recipes))
+            for i, (recipe, image) in enumerate(zip(recipes, drawn, strict=True))
+        ]
+
+    def _told(self, recipe: Recipe, drawn: Image, now: MixInForce, position: int, batch: int) -> GeneratedImage:
+        """A picture with what it was made from; black where the safety checker finds it unsafe."""
         image, unsafe = self.safety.screened(drawn)
-        return GeneratedImage(image, parameters_of(self.base, recipe, now.active, now.mode), unsafe)
+        told = parameters_of(self.base, recipe, now.active, now.mode, Batch(batch, position))
+        return GeneratedImage(image, told, unsafe)
 
     def _factor(self, adapter: Adapter) -> float:
         key = adapter.content_hash, self.base.dtype

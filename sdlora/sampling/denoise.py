@@ -1,6 +1,6 @@
 """The way from noise to a picture."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,8 +24,8 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """Where a generation stands: `index` of `total` steps done, the latents (1, channels, height / 8, width / 8), and
-    the picture that the last one foresees: latents of that shape without their noise."""
+    """Where a generation stands: `index` of `total` steps done, the latents (n, channels, height / 8, width / 8) of n
+    pictures that are drawn at once, and what the last step foresees: latents of that shape without their noise."""
 
     index: int
     total: int
@@ -74,23 +74,33 @@ def always(context: Conditioning) -> Asked:
     return lambda _index, _total: [(1.0, context)]
 
 
-@torch.no_grad()
 def denoise(base: Base, recipe: Recipe, on_step: OnStep | None = None, asked: Asked | None = None) -> Tensor:
-    """Latents of one picture, of the recipe's first pass.
+    """Latents of one picture, see `denoise_all`."""
+    return denoise_all(base, [recipe], on_step, asked)
 
-    `asked` is what the UNet is asked at each step; unset: the recipe's `prompt_context`.
+
+@torch.no_grad()
+def denoise_all(
+    base: Base, recipes: Sequence[Recipe], on_step: OnStep | None = None, asked: Asked | None = None
+) -> Tensor:
+    """Latents (n, channels, height / 8, width / 8) of n pictures at once, of their recipes' first pass; the recipes
+    differ in seed and picture alone.
+
+    `asked` is what the UNet is asked at each step; unset: the recipes' `prompt_context`.
     """
+    recipe = recipes[0]
     asked = asked or always(prompt_context(base, recipe))
     scheduler, timesteps, begin = _schedule(base, recipe)
-    noise, generator = starting_noise(base, recipe)
-    noise = noise.to(base.device)
+    noises, generators = zip(*(starting_noise(base, one) for one in recipes), strict=True)
+    noise = torch.cat(noises).to(base.device)
     if recipe.image is None:
         latents = noise * scheduler.init_noise_sigma
     else:
-        latents = scheduler.add_noise(encode_picture(base, recipe.image, recipe.size), noise, timesteps[:1])
+        pictures = torch.cat([encode_picture(base, one.image, one.size) for one in recipes if one.image])
+        latents = scheduler.add_noise(pictures, noise, timesteps[:1])
     if begin and hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(begin)
-    options = {"generator": generator} if takes_generator(scheduler) else {}
+    options = {"generator": list(generators)} if takes_generator(scheduler) else {}
     with working(base, "unet"):
         for index, t in enumerate(timesteps):
             entry = scheduler.scale_model_input(latents, t).to(base.dtype)
@@ -129,23 +139,35 @@ def encode_picture(base: Base, picture: Image.Image, size: tuple[int, int]) -> T
 
 
 def draw(base: Base, recipe: Recipe, on_step: OnStep | None = None, prepare: Prepare | None = None) -> Image.Image:
-    """One picture of a recipe, on the base as it stands.
+    """One picture of a recipe, see `draw_all`."""
+    return draw_all(base, [recipe], on_step, prepare)[0]
 
-    `prepare` gives what the UNet is asked in a pass, see `denoise`. A second pass is drawn over the first one's
-    picture, enlarged, from noise of the same seed.
+
+def draw_all(
+    base: Base, recipes: Sequence[Recipe], on_step: OnStep | None = None, prepare: Prepare | None = None
+) -> list[Image.Image]:
+    """The pictures of recipes that differ in their seeds alone, at once, on the base as it stands.
+
+    `prepare` gives what the UNet is asked in a pass, see `denoise_all`. A second pass is drawn over the first one's
+    pictures, enlarged, from noise of the same seeds.
     """
-    recipe.check(base)
-    second = recipe.second_pass
-    steps = len(_schedule(base, recipe)[1])
-    enlarged = recipe.over(Image.new("RGB", (1, 1)), second, base.vae_factor) if second else None
+    first = recipes[0]
+    first.check(base)
+    second = first.second_pass
+    steps = len(_schedule(base, first)[1])
+    enlarged = first.over(Image.new("RGB", (1, 1)), second, base.vae_factor) if second else None
     total = steps + (len(_schedule(base, enlarged)[1]) if enlarged else 0)
 
-    def one_pass(recipe: Recipe, done: int) -> Image.Image:
+    def one_pass(recipes: Sequence[Recipe], done: int) -> list[Image.Image]:
         tell = on_step and (lambda step: on_step(replace(step, index=done + step.index, total=total)))
-        return decode(base, denoise(base, recipe, tell, prepare and prepare(recipe)))
+        latents = denoise_all(base, recipes, tell, prepare and prepare(recipes[0]))
+        return [decode(base, one) for one in latents.split(1)]
 
-    picture = one_pass(recipe, 0)
-    return one_pass(recipe.over(picture, second, base.vae_factor), steps) if second else picture
+    pictures = one_pass(recipes, 0)
+    if second is None:
+        return pictures
+    over = [recipe.over(picture, second, base.vae_factor) for recipe, picture in zip(recipes, pictures, strict=True)]
+    return one_pass(over, steps)
 
 
 def _schedule(base: Base, recipe: Recipe) -> tuple[Any, Tensor, int]:
@@ -159,11 +181,15 @@ def _schedule(base: Base, recipe: Recipe) -> tuple[Any, Tensor, int]:
 def _guess(
     base: Base, entry: Tensor, t: Tensor, context: tuple[Tensor, dict[str, Tensor] | None], guidance: float
 ) -> Tensor:
-    """The UNet's prediction in fp32; of several contexts by classifier-free guidance (Ho & Salimans, 2022,
-    arXiv:2207.12598)."""
+    """The UNet's prediction for n pictures in fp32; of several contexts by classifier-free guidance (Ho & Salimans,
+    2022, arXiv:2207.12598)."""
     states, added = context
-    guess = base.unet(entry.expand(len(states), -1, -1, -1), t, states, added_cond_kwargs=added).sample.float()
-    if len(states) == 1:
+    contexts, pictures = len(states), len(entry)
+    if pictures > 1:  # each context for all of the pictures, then the next
+        states = states.repeat_interleave(pictures, 0)
+        added = added and {key: value.repeat_interleave(pictures, 0) for key, value in added.items()}
+    guess = base.unet(entry.repeat(contexts, 1, 1, 1), t, states, added_cond_kwargs=added).sample.float()
+    if contexts == 1:
         return guess
     without, with_prompt = guess.chunk(2)
     return without + guidance * (with_prompt - without)

@@ -49,13 +49,13 @@ def warn(sentence: str) -> None:
 def load_within(load: Callable[[torch.device], Base], device: torch.device, say: Say = warn) -> Base:
     """The base that `load` reads onto a device. Where there is no memory for it, or on CUDA too little left to draw
     with, its parts wait on the CPU and come while they work. Raises `Error` where not even the CPU has the memory."""
-    done, base = _tried(lambda: load(device))
+    done, base = attempted(lambda: load(device))
     free = free_bytes(device) if done else 0
     if done and (free is None or free >= RESERVE):
         return base
     free_caches()
     if not done:
-        done, base = (False, None) if device.type == "cpu" else _tried(lambda: load(torch.device("cpu")))
+        done, base = (False, None) if device.type == "cpu" else attempted(lambda: load(torch.device("cpu")))
     if not done:
         raise Error("there is not enough memory to load this base: close other programs, or use a smaller base")
     _wait_on_cpu(base, device)
@@ -95,7 +95,7 @@ def with_retry(base: Base, work: Callable[[], T], pixels: int, say: Say = warn) 
     """
     state = _states.setdefault(base, _State())
     if pixels < state.too_large:
-        done, result = _tried(work)
+        done, result = attempted(work)
         if done:
             return result
         state.too_large = pixels
@@ -110,7 +110,7 @@ def with_retry(base: Base, work: Callable[[], T], pixels: int, say: Say = warn) 
         use_tiles(base.vae)
         if device.type != "cpu":
             _wait_on_cpu(base, device)
-        done, result = _tried(work)
+        done, result = attempted(work)
     finally:
         base.vae.use_tiling = tiled
         if visited is None and device.type != "cpu":
@@ -157,7 +157,7 @@ def free_bytes(device: torch.device) -> int | None:
     return torch.cuda.mem_get_info(device)[0] + held
 
 
-def _tried(work: Callable[[], T]) -> tuple[bool, Any]:
+def attempted(work: Callable[[], T]) -> tuple[bool, Any]:
     """Whether there was memory for it, and its result. The error goes, and with it the tensors in its frames."""
     try:
         return True, work()
@@ -175,7 +175,7 @@ def _wait_on_cpu(base: Base, device: torch.device) -> None:
 def _bring_back(base: Base, device: torch.device) -> None:
     """All parts on the device again; if there is no memory even for that, they go on waiting on the CPU."""
     free_caches()
-    if not _tried(lambda: base.to(device))[0]:
+    if not attempted(lambda: base.to(device))[0]:
         _wait_on_cpu(base, device)
 
 

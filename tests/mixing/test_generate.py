@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sdlora.bases import load_base
 from sdlora.errors import Error
 from sdlora.mixing import Mixer
 from sdlora.sampling.denoise import Cancelled
+from sdlora.sampling.recipe import SecondPass
 from sdlora.sampling.samplers import SAMPLERS
 
 QUICK = {"steps": 2, "size": 64}
@@ -29,6 +31,34 @@ def test_several_are_the_single_ones_of_the_next_seeds(mixer):
         (single,) = mixer.generate("red apple", seed=image.parameters.seed, sampler="Euler a", **QUICK)
         assert same(single, image)
     assert not same(three[0], three[1])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sampler": "Euler a"},
+        {"sampler": "DPM++ 2M SDE", "guidance": 1.0},
+        {"sampler": "DPM++ SDE", "image": Image.effect_mandelbrot((64, 64), (-2, -1.5, 1, 1.5), 100)},
+        {"sampler": "DDIM", "second_pass": SecondPass(1.5)},
+    ],
+)
+def test_those_drawn_at_once_are_the_single_ones_within_a_shade(mixer, settings):
+    mixer.set({"clay": 0.8, "ink": {"unet": 0.5, "stop": 0.5}}, mode="composite")
+    steps = []
+    made = mixer.generate("[red|green] apple", seed=5, count=3, batch=2, on_step=steps.append, **QUICK | settings)
+    assert [len(step.latents) for step in steps if step.index == 1] == [2, 1]
+    for image in made:
+        seed = image.parameters.seed
+        (single,) = mixer.generate("[red|green] apple", seed=seed, **QUICK | settings)
+        assert np.abs(pixels(single).astype(int) - pixels(image)).max() <= 1, seed
+    assert not same(made[0], made[1])
+    told = [[part for part in str(image.parameters).split(", ") if part.startswith("Batch")] for image in made]
+    assert told == [["Batch size: 2", "Batch pos: 0"], ["Batch size: 2", "Batch pos: 1"], []]
+
+
+def test_a_batch_is_at_least_one(mixer):
+    with pytest.raises(Error, match="batch is 0: give at least 1"):
+        mixer.generate("red apple", batch=0)
 
 
 def test_a_slider_there_and_back_gives_the_first_picture(mixer):
