@@ -142,4 +142,24 @@ def import_config(file: Path, out: Path | None, force: bool, as_json: bool) -> N
     finish([f"not carried over: {sentence}" for sentence in found.left_out])
 
 
-COMMANDS = (import_config, keep, train)
+@click.command()
+@click.argument("run")
+@click.option("--open/--no-open", "open_browser", default=False, help="Open the page in the browser.")
+@WORKSPACE
+@AS_JSON
+def report(run: str, open_browser: bool, workspace: str, as_json: bool) -> None:
+    """Write a training's report.html anew: samples, curves, images, settings, adapter; RUN is a folder or a name."""
+    speak_softly()
+    from .training.finding import find_run
+    from .training.report import write_report
+
+    page = write_report(find_run(run, Path(workspace)))
+    if as_json:
+        print_json({"report": page})
+    else:
+        click.echo(page)
+    if open_browser:
+        click.launch(page.resolve().as_uri())
+
+
+COMMANDS = (import_config, keep, report, train)

@@ -1,4 +1,5 @@
-"""Where a run learns its training images by heart: the held-out loss against the training images', by parts of the noise.
+"""Where a run learns its training images by heart: held-out losses against those of training images, by parts of the
+noise.
 
 Little noise (low timesteps) hides fine detail alone, much noise (high timesteps) all but the composition. What is
 learned by heart shows in the part of the noise where pictures that were never seen are predicted worse again, while

@@ -54,7 +54,8 @@ class Judge:
         where = f"; it began in {part.part.words}, at step {part.by_heart_since}" if part else ""
         self._reporter.warn(
             f"step {step}: it learns the training images by heart: the held-out loss is "
-            f"{now.loss / best.loss - 1:.1%} above its best (step {best.step}), that of the training images falls{where}"
+            f"{now.loss / best.loss - 1:.1%} above its best (step {best.step}), that of the training images falls"
+            f"{where}"
         )
 
     @property
@@ -66,7 +67,8 @@ class Judge:
         """The best step, where the adapter is to be that one's and not that of the last one, `step`."""
         best = self.best
         if best is not None and best.step == 0 and step:
-            self._reporter.warn("no measurement was better than the base's: the adapter did harm, see the learning rate")
+            problem = "no measurement was better than the base's: the adapter did harm, see the learning rate"
+            self._reporter.warn(problem)
         if self._config.choose == "last" or best is None or best.step in (0, step):
             return None
         self._reporter.say(f"the adapter is that of step {best.step}, the best by the held-out loss")

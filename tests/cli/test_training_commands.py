@@ -94,3 +94,13 @@ def test_several_configs(sdlora, quick, tmp_path):
 def test_flags_that_contradict_each_other(sdlora, words, says):
     done = sdlora("train", *words)
     assert done.code == 1 and says in done.err
+
+
+def test_report_writes_the_page_anew_and_prints_its_path(sdlora, quick, tmp_path):
+    sdlora("train", *quick)
+    page = tmp_path / "ws" / "runs" / "disc" / "report.html"
+    page.unlink()
+    assert sdlora("report", page.parent).out.strip() == str(page) and "</html>" in page.read_text(encoding="utf-8")
+    assert sdlora("report", "disc", "--workspace", tmp_path / "ws", "--json").json == {"report": str(page)}
+    missing = sdlora("report", "none", "--workspace", tmp_path)
+    assert missing.code == 1 and "There is no run 'none'" in missing.err

@@ -158,6 +158,14 @@ def test_adafactor_as_it_is_here_needs_no_word(imported):
     assert found.left_out == [] and found.settings["optimiser"] == "adafactor"
 
 
+def test_prompts_and_trackers(imported):
+    found = imported(TRAINING | {"sample_prompts": "prompts.txt", "log_with": "wandb"})
+    assert found.left_out == [] and found.settings["sample_prompts"] == "prompts.txt"
+    assert found.settings["trackers"] == ["wandb"]
+    (said,) = imported(TRAINING | {"sample_prompts": "prompts.toml"}).left_out
+    assert said == "sample_prompts = 'prompts.toml': a text file is read, with one prompt a line"
+
+
 def test_convolutions_of_the_same_rank(imported):
     found = imported(TRAINING | {"network_args": ["conv_dim=16", "conv_alpha=8"]})
     assert found.left_out == [] and "convolutions" in found.settings["targets"]

@@ -37,14 +37,21 @@ def test_a_run_is_what_a_watcher_expects(finished):
     names = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
     assert names == {
         "config.toml",
+        "asked.toml",
+        "choices.json",
+        "images.json",
+        "dataset.json",
         "metrics.jsonl",
+        "messages.jsonl",
         "status.json",
         "loss.png",
+        "report.html",
         "disc.safetensors",
         "checkpoints/step-000002.safetensors",
         "checkpoints/step-000004.safetensors",
-        "samples/step-000000-0.png",
-        "samples/step-000004-0.png",
+        "samples/index.json",
+        "samples/step-000000-prompt-1-weight-0.png",
+        "samples/step-000004-prompt-1-weight-1.png",
     }
     status = json.loads((run.folder / "status.json").read_text(encoding="utf-8"))
     assert status["state"] == "finished" and status["step"] == status["steps"] == 4 and status["heartbeat"] > 0

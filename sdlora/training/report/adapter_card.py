@@ -60,7 +60,7 @@ def _facts(found: Inspection) -> dict[str, str]:
     told: dict[str, Any] = {
         "file": f"{found.path.name}, {size_text(found.size)}",
         "trigger words": adapter.trigger,
-        "kind": ", ".join(f"{kind}, {count} modules" for kind, count in found.kinds.items()),
+        "kind": ", ".join(f"{kind} ({count} modules)" for kind, count in found.kinds.items()),
         "family": adapter.family,
         "base": found.facts.get("base"),
         "rank": f"{found.ranks.most_common:g}" if found.ranks else "",

@@ -106,6 +106,7 @@ def _drawing(draw: Any, unit: str, mark: int | None, worth_it: bool | int) -> st
         return ""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
@@ -116,7 +117,7 @@ def _drawing(draw: Any, unit: str, mark: int | None, worth_it: bool | int) -> st
         if mark:
             axes.axvline(mark, color=INK, linewidth=0.8, linestyle=":", label=f"the adapter: step {mark}")
         axes.set(xlabel="step", ylabel=unit)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.get_legend_handles_labels()[1]:
             figure.legend(loc="outside lower center", ncols=2)
         content = io.StringIO()

@@ -1,7 +1,8 @@
-"""The samples of a run side by side: a row for each prompt and weight, a column for each step, the base's first."""
+"""The samples of a run side by side: for each prompt a row a weight, a column for each step, the base's first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..run_folder import RunFolder
 from ..sample_index import Sample, SampleIndex
@@ -21,12 +22,19 @@ class Shot:
 
 @dataclass(frozen=True)
 class Row:
-    """One prompt at one weight."""
+    """A prompt's samples at one weight of the adapter; "0" where there are none but the base's."""
+
+    weight: str
+    shots: tuple[Shot, ...]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt's samples; `details` say how they are drawn."""
 
     prompt: str
     details: str
-    weight: str
-    shots: tuple[Shot, ...]
+    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Timeline:
     """`left_out` steps have samples that are not shown."""
 
     steps: tuple[int, ...]
-    rows: tuple[Row, ...]
+    prompts: tuple[Prompt, ...]
     left_out: int
 
 
@@ -44,19 +52,15 @@ def timeline(run: RunFolder, marked: Sequence[int]) -> Timeline:
     pictures = set(index.pictures)
     every = sorted({sample.step for sample in pictures})
     steps = _chosen(every, marked)
-    numbers = [*dict.fromkeys([*index.in_use, *index.prompts])]
-    rows = [
-        Row(
-            prompt=index.prompts[number]["prompt"],
-            details=_details(index.prompts[number]),
-            weight=f"{weight:g}",
-            shots=tuple(_shot(run, pictures, number, weight, step, marked) for step in steps),
-        )
-        for number in numbers
-        for weight in sorted({one.weight for one in pictures if one.prompt == number and one.step}) or [0.0]
-        if any(one.prompt == number for one in pictures)
-    ]
-    return Timeline(tuple(steps), tuple(rows), len(every) - len(steps))
+    prompts = []
+    for number in dict.fromkeys([*index.in_use, *index.prompts]):
+        own = {sample for sample in pictures if sample.prompt == number}
+        weights = sorted({sample.weight for sample in own if sample.step}) or [0.0]
+        rows = [Row(f"{w:g}", tuple(_shot(run, own, number, w, step, marked) for step in steps)) for w in weights]
+        if own:
+            entry = index.prompts[number]
+            prompts.append(Prompt(entry["prompt"], _details(entry), tuple(rows)))
+    return Timeline(tuple(steps), tuple(prompts), len(every) - len(steps))
 
 
 def _chosen(steps: Sequence[int], marked: Sequence[int]) -> list[int]:
@@ -66,15 +70,13 @@ def _chosen(steps: Sequence[int], marked: Sequence[int]) -> list[int]:
     return sorted({steps[place] for place in places} | set(marked) & set(steps))
 
 
-def _shot(
-    run: RunFolder, pictures: set[Sample], number: int, weight: float, step: int, marked: Sequence[int]
-) -> Shot:
+def _shot(run: RunFolder, pictures: set[Sample], number: int, weight: float, step: int, marked: Sequence[int]) -> Shot:
     sample = Sample(step, number, weight if step else 0.0)
     uri = sample_uri(run.samples / sample.file) if sample in pictures else ""
     return Shot(step, uri, bool(step) and step in marked)
 
 
-def _details(entry: dict[str, object]) -> str:
+def _details(entry: dict[str, Any]) -> str:
     negative = f"without: {entry['negative']}, " if entry["negative"] else ""
-    width, height = entry["size"]  # type: ignore[misc]
+    width, height = entry["size"]
     return f"{negative}seed {entry['seed']}, {width} × {height}, {entry['steps']} steps, guidance {entry['guidance']:g}"
