@@ -7,6 +7,7 @@ import gradio as gr
 from .engine import Engine
 from .mix_page import MixPage
 from .to_mix import ToMix
+from .train_page import TrainPage
 
 HOUR = 3600
 
@@ -26,4 +27,6 @@ def pages(engine: Engine) -> gr.Blocks:
         with tabs:
             with gr.Tab("Mix", id="mix"):
                 MixPage(engine, blocks, to_mix)
+            with gr.Tab("Train", id="train"):
+                TrainPage(engine, blocks, to_mix)
     return blocks

@@ -3,6 +3,7 @@
 import gc
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +29,8 @@ from sdlora.workspace_settings import read_settings
 from .device_thread import DeviceThread
 from .drafts import Drafts
 from .job import Job, Picture, Progress, Settings
+from .runs import Dispatcher, RunQueue
+from .runs.outcomes import keep_what_was_asked
 
 Result = TypeVar("Result")
 GLANCE = 0.5  # seconds from one preview to the next
@@ -68,7 +71,8 @@ class Engine:
         self.library = Collection(self.adapters_folder, [*self._settings.folders_of_adapters(), SAMPLE_ADAPTERS])
         self._jobs: WeakSet[Job[Any]] = WeakSet()
         self._drafts = Drafts(self.outputs / "drafts")
-        self.taken: Callable[[], str | None] = lambda: None  # the run that has the device, where one has
+        # a training and a picture never have the device at the same time
+        self.runs = Dispatcher(RunQueue(workspace), self.let_go, lambda: self.drawing, self._keep)
 
     def bases(self) -> list[str]:
         """The bases on this computer, by the names that `usual` and `start` take."""
@@ -128,7 +132,8 @@ class Engine:
         return name if path.parent in (self.adapters_folder, SAMPLE_ADAPTERS) and path.stem == name else str(path)
 
     def close(self) -> None:
-        """Cancel whatever is drawn or waits."""
+        """Cancel whatever is drawn or waits. Trainings go on."""
+        self.runs.close()
         for job in list(self._jobs):
             job.cancel()
 
@@ -151,6 +156,11 @@ class Engine:
         """Draw what waits, then free the device of the base: a training is about to have it."""
         self._device.submit(self._forget).result()
 
+    def _keep(self, run: str) -> None:
+        """A run has left the queue."""
+        keep_what_was_asked(self.runs.queue, run)
+        self.library.refresh()
+
     def _forget(self) -> None:
         self._base = None
         gc.collect()
@@ -158,7 +168,7 @@ class Engine:
             torch.cuda.empty_cache()
 
     def _refuse_while_taken(self) -> None:
-        if run := self.taken():
+        if run := self.runs.holder():
             raise Taken(run)
 
     def _queue(self, work: Callable[[Job[Result]], Result]) -> Job[Result]:

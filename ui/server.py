@@ -46,6 +46,7 @@ def launch(
         click.echo(f"Others can reach this address, so it has a password: user {USER}, password {password}")
     engine = Engine(Path(workspace), listed_bases_only=not private)
     engine.outputs.mkdir(parents=True, exist_ok=True)
+    engine.runs.start()
     hosts = Hosts(host, allow_hosts)
     app = web_app(engine, hosts, Password(USER, password) if password else None)
     address = (share and open_tunnel(host, free, hosts)) or local_address(host, free)

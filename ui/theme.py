@@ -5,7 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-CSS = Path(__file__).with_name("style.css")
+HERE = Path(__file__).parent
+CSS = [HERE / "style.css", HERE / "train" / "style.css"]
 
 
 def theme() -> Any:

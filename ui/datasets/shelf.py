@@ -56,6 +56,11 @@ class Shelf:
             raise Error("These images are no longer there: drop them again, or choose others.")
         return found
 
+    def id_of(self, folder: str) -> str:
+        """The id of the dataset that lies in a folder, "" where it is none of the list."""
+        place = Path(folder).resolve() if not folder.startswith(PREFIX) else resolve_folder(folder).resolve()
+        return next((one.id for one in self.all().values() if one.folder.resolve() == place), "")
+
     def receive(self, files: Iterable[Path], id_: str | None) -> tuple[Dataset, Received]:
         """Dropped files, added to an own dataset or made a new one. Raises `Error` where there is no image in it."""
         if id_ and (there := self.all().get(id_)) and there.own:

@@ -47,6 +47,10 @@ class RunQueue:
         """The one that has a process."""
         return next((ticket for ticket in self.tickets() if ticket.state == "running"), None)
 
+    def waiting(self) -> Ticket | None:
+        """The first one that waits."""
+        return next((ticket for ticket in self.tickets() if ticket.state == "waiting"), None)
+
     def next(self) -> Ticket | None:
         """The one that would start now: none while another runs, or while the device is lent."""
         tickets, lent = self._read()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from sdlora.files import write_text
 from sdlora.training.run_folder import RunFolder
+from sdlora.training.run_status import WORKING
 
 from . import processes
 from .ticket import Ticket
@@ -28,9 +29,10 @@ def settle(tickets: list[Ticket], folder_of: Callable[[str], RunFolder]) -> None
 def _ask(ticket: Ticket, run: RunFolder) -> None:
     """A run that trains saves first; one that still prepares itself can't hear yet, and has nothing to lose."""
     status = run.status()
-    if not (status and processes.belongs(int(status.get("pid", 0)), ticket.pid)):
+    own = bool(status) and processes.belongs(int(status.get("pid", 0)), ticket.pid)
+    if not own or status.get("state") == "preparing":
         processes.end(ticket.pid, ticket.created)
-    elif status.get("state") in ("running", "paused") and not run.control().stop:
+    elif status.get("state") in WORKING and not run.control().stop:
         write_text(run.control_file, ASKED_TO_STOP + "\n")
 
 
@@ -38,6 +40,8 @@ def _settle_gone(tickets: list[Ticket], ticket: Ticket, run: RunFolder) -> None:
     status = run.status() if run.status().get("heartbeat", 0) >= ticket.started else {}
     state, wish = status.get("state"), ticket.wish
     ticket.pid, ticket.wish = 0, ""
+    if status:  # it came so far as to be longer already
+        ticket.more = 0
     if state == "finished" or (wish == "stop" and state != "failed"):
         tickets.remove(ticket)
     elif wish == "lend":

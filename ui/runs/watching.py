@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from sdlora.errors import Error
+from sdlora.training.checkpoints import Checkpoint
 from sdlora.training.curve import smoothed
 from sdlora.training.run_folder import RunFolder
 from sdlora.training.sample_index import SampleIndex
@@ -18,6 +18,14 @@ from .ticket import Ticket
 Doing = Literal[
     "waiting", "preparing", "training", "pausing", "stopping", "paused", "stopped", "finished", "failed", "died"
 ]
+OF_STATE: dict[str, Doing] = {  # of runs that the command line began
+    "preparing": "preparing",
+    "running": "training",
+    "paused": "paused",
+    "stopped": "stopped",
+    "finished": "finished",
+    "failed": "failed",
+}
 LAST = 20  # steps whose mean time foretells the rest
 MOST_POINTS = 300  # of a curve
 LOG_BYTES, LOG_LINES = 2**16, 200
@@ -70,11 +78,9 @@ def standing(queue: RunQueue, run: str) -> Standing:
     folder, tickets = queue.run_folder(run), queue.tickets()
     ticket = next((one for one in tickets if one.run == run), None)
     status = folder.status()
-    if ticket and ticket.state == "running" and status.get("heartbeat", 0) < ticket.started:
-        status = {**status, "state": "preparing"}
-    doing = _doing(ticket, status, folder)
+    doing = _doing(ticket, folder)
     step, steps = int(status.get("step") or 0), int(status.get("steps") or 0)
-    message = (ticket and ticket.message) or str(status.get("message") or "") or ""
+    message = (ticket and ticket.message) or str(status.get("message") or "")
     if doing in ("failed", "died"):
         message = message or _last_words(queue.log_file(run))
     waiting = [one.run for one in tickets if one.state in ("running", "waiting")]
@@ -85,32 +91,23 @@ def standing(queue: RunQueue, run: str) -> Standing:
         steps,
         _seconds_left(folder, steps - step) if doing == "training" else None,
         status.get("memory"),
-        message,
+        message if doing in ("failed", "died") else "",
         waiting.index(run) if doing == "waiting" and run in waiting else None,
     )
 
 
-def _doing(ticket: Ticket | None, status: dict[str, Any], folder: RunFolder) -> Doing:
-    state = status.get("state")
-    if ticket and ticket.state != "running":
-        return "died" if ticket.state == "failed" and state in ("running", "paused") else ticket.state
-    if ticket and ticket.wish:
+def _doing(ticket: Ticket | None, folder: RunFolder) -> Doing:
+    state = folder.state
+    if ticket is None:
+        return OF_STATE.get(state, "died")
+    if ticket.state == "failed":
+        return "died" if state == "dead" else "failed"
+    if ticket.state != "running":
+        return ticket.state
+    if ticket.wish:
         return "stopping" if ticket.wish == "stop" else "pausing"
-    if state in ("running", "paused"):
-        alive = ticket or is_trained_elsewhere(folder)
-        return "died" if not alive else "training" if state == "running" else "paused"
-    if ticket:
-        return "preparing"
-    return state if state in ("finished", "stopped", "failed") else "died"
-
-
-def is_trained_elsewhere(folder: RunFolder) -> bool:
-    """Whether a process that is not of the queue trains it: the command line's."""
-    try:
-        folder.refuse_if_running()
-    except Error:
-        return True
-    return False
+    begun = folder.status().get("heartbeat", 0.0) >= ticket.started
+    return "training" if begun and state == "running" else "preparing"
 
 
 def curves(folder: RunFolder) -> list[Point]:
@@ -137,8 +134,8 @@ def columns(folder: RunFolder) -> list[Column]:
     rows = [row for row in metrics(folder) if row.get("holdout_loss") is not None]
     losses = {row["step"]: row["holdout_loss"] for row in rows}
     best = min((step for step in losses if step), key=losses.__getitem__, default=None)
-    kept = folder.status().get("adapter_step")
-    there = {int(file.stem.removeprefix("step-")) for file in folder.checkpoints.glob("step-[0-9]*.safetensors")}
+    kept = folder.kept or folder.status().get("adapter_step")
+    there = set(Checkpoint.steps(folder.checkpoints))
     pictures: dict[int, dict[tuple[int, float], Path]] = {}
     for sample in SampleIndex(folder.samples).pictures:
         pictures.setdefault(sample.step, {})[sample.prompt, sample.weight] = folder.samples / sample.file
