@@ -1,6 +1,7 @@
 """What a run shows of itself: metrics, samples, curve, report, trackers. It only looks: no bit of a training depends on
 it. All of it is the main process's work."""
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from .report import write_report
 from .report.dataset import write_dataset
 from .run_folder import RunFolder
 from .trackers import Trackers
+
+PAGE_SHARE = 0.02  # of a run's time, at the most, goes into its page
 
 
 class Views:
@@ -35,6 +38,7 @@ class Views:
         reporter.keep_in(run.messages_file)
         self._previews = Previews(base, config, run.samples, reporter, encoder_trains=encoder_trains)
         self._trackers: Trackers | None = None
+        self._written, self._took = 0.0, 0.0
 
     def begin(self, step: int) -> None:
         """Before the steps beyond `step` are done, perhaps again; -1 where even step 0 was not done."""
@@ -59,14 +63,19 @@ class Views:
         if self._trackers:
             self._trackers.pictures(step, files)
 
-    def page(self) -> None:
-        """Write curve and report anew."""
+    def page(self, *, even_now: bool = False) -> None:
+        """Write curve and report anew, if that takes only a small share of the time since they were written last."""
+        started = time.perf_counter()
+        if not even_now and started - self._written < self._took / PAGE_SHARE:
+            return
         self._try("curve", lambda: write_curve(self._run.metrics(), self._run.curve_file))
         self._try("report", lambda: write_report(self._run))
+        self._written = time.perf_counter()
+        self._took = self._written - started
 
     def end(self) -> None:
         """The run ends, however it does, and its status says how."""
-        self.page()
+        self.page(even_now=True)
         if self._trackers:
             self._trackers.finish()
 

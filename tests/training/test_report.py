@@ -132,7 +132,7 @@ def test_the_file_s_card_and_its_strengths(told):
 def test_images_captions_buckets_and_what_the_doctor_found(told):
     page = page_of(told)
     assert len(page.images(".png")) == 8  # six and two held out
-    assert "green disc" in page.text and "64 × 64 → 64 × 64" in page.text and "6 at 64 × 64" in page.text
+    assert "green disc" in page.text and "64×64 → 64×64" in page.text and "6 at 64 × 64" in page.text
     assert "stray.txt" in page.text and "2 held out" in page.text
 
 
