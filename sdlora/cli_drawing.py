@@ -12,16 +12,14 @@ from .cli_shared import (
     FORCE,
     MODES,
     PREDICTION,
-    SAFETY,
-    VAE,
     WORKSPACE,
     drawing,
     mixing,
     print_json,
     refuse_to_overwrite,
     speak_softly,
+    wanted,
 )
-from .errors import Error
 
 
 @click.command()
@@ -30,16 +28,9 @@ from .errors import Error
 @click.option("--like", type=FILE, metavar="PICTURE", help="All as in this picture, save what is given beside it.")
 @click.option("--base", help="mini, a hub id, a diffusers folder or a checkpoint file.  [default: mini, or --like's]")
 @drawing
-@click.option("--image", type=FILE, help="A picture to draw over.")
-@click.option("--strength", type=float, help="How much of --image is drawn anew, 0 to 1.  [default: 0.6]")
-@click.option("--upscale", type=float, metavar="SCALE", help="Draw again, this many times as large, over the first.")
-@click.option("--upscale-strength", type=float, help="How much of it is drawn anew.  [default: 0.5]")
-@click.option("--upscale-steps", type=int, help="Steps of the second pass; unset: as many as of the first.")
 @click.option("--count", type=int, default=1, show_default=True, help="Pictures; each has the next seed.")
 @click.option("--batch", type=int, help="How many are drawn at once; unset: 4 on a GPU, else 1.")
 @click.option("--out", type=FILE, help="A file, or a folder; unset: outputs/ of the workspace.")
-@VAE
-@SAFETY
 @DEVICE
 @PREDICTION
 @WORKSPACE
@@ -50,10 +41,10 @@ def generate(out: Path | None, as_json: bool, **given: Any) -> None:
     from .drawing_progress import DrawingProgress
     from .mixing.command import generate_files
 
-    wanted = _wanted(given)
-    with DrawingProgress(wanted.drawing["count"], visible=not as_json) as progress:
+    asked = wanted(given)
+    with DrawingProgress(asked.drawing["count"], visible=not as_json) as progress:
         paths, pictures = generate_files(
-            wanted, out, say=lambda sentence: click.echo(sentence, err=True), on_step=progress
+            asked, out, say=lambda sentence: click.echo(sentence, err=True), on_step=progress
         )
     if as_json:
         print_json([
@@ -62,24 +53,6 @@ def generate(out: Path | None, as_json: bool, **given: Any) -> None:
         ])
     else:
         click.echo("\n".join(str(path) for path in paths))
-
-
-def _wanted(given: dict[str, Any]) -> Any:
-    from .mixing.command import Wanted, parse_size
-    from .sampling.recipe import SecondPass
-
-    second = {key: given.pop(f"upscale{ending}") for key, ending in SECOND_PASS.items()}
-    if second["scale"] is None and any(value is not None for value in second.values()):
-        raise Error("--upscale-strength and --upscale-steps are of the second pass: give --upscale SCALE with them")
-    pass_again = SecondPass(**{key: value for key, value in second.items() if value is not None})
-    size = parse_size(given.pop("size"))
-    settings = {key: given.pop(key) for key in DRAWING}
-    settings |= {"size": size, "second_pass": pass_again if second["scale"] is not None else None}
-    return Wanted(drawing=settings, workspace=Path(given.pop("workspace")), **given)
-
-
-SECOND_PASS = {"scale": "", "strength": "_strength", "steps": "_steps"}
-DRAWING = ("negative", "seed", "steps", "guidance", "sampler", "clip_skip", "image", "strength", "count", "batch")
 
 
 @click.command()

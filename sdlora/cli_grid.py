@@ -17,10 +17,10 @@ from .cli_shared import (
     mixing,
     print_json,
     speak_softly,
+    wanted,
 )
 
 AXIS = "KIND=VALUES"
-SETTINGS = ("negative", "seed", "steps", "guidance", "sampler", "clip_skip")
 
 
 @click.command()
@@ -56,12 +56,12 @@ def grid(
     speak_softly()
     from .drawing_progress import DrawingProgress
     from .grid import draw_grid_file
-    from .mixing.command import Wanted, parse_size
 
-    settings = {key: given.pop(key) for key in SETTINGS} | {"size": parse_size(given.pop("size"))}
-    wanted = Wanted(drawing=settings, workspace=Path(given.pop("workspace")), **given)
+    asked = wanted(given)
     with DrawingProgress(visible=not as_json) as progress:
-        drawn = draw_grid_file(wanted, (x, y, z), out, progress, force=force)
+        drawn = draw_grid_file(
+            asked, (x, y, z), out, progress, say=lambda sentence: click.echo(sentence, err=True), force=force
+        )
     if as_json:
         print_json(drawn.as_dict())
     else:

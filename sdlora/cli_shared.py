@@ -66,7 +66,33 @@ def drawing(command: Command) -> Command:
         click.option("--sampler", help="Euler a, DPM++ 2M Karras, DDIM, UniPC, LCM, …; a wrong name lists all."),
         click.option("--size", help="Side, or WIDTHxHEIGHT, in pixels."),
         click.option("--clip-skip", type=int, help="Counted as A1111 does; 1 skips nothing."),
+        click.option("--image", type=FILE, help="A picture to draw over."),
+        click.option("--strength", type=float, help="How much of --image is drawn anew, 0 to 1.  [default: 0.6]"),
+        click.option("--upscale", type=float, metavar="SCALE", help="Draw again, this many times as large, over it."),
+        click.option("--upscale-strength", type=float, help="How much of it is drawn anew.  [default: 0.5]"),
+        click.option("--upscale-steps", type=int, help="Steps of the second pass; unset: as many as of the first."),
+        VAE,
+        SAFETY,
     )
+
+
+def wanted(given: dict[str, Any]) -> Any:
+    """What the options of `mixing` and `drawing`, and a command's own, ask for: a `mixing.command.Wanted`."""
+    from .mixing.command import Wanted, parse_size
+    from .sampling.recipe import SecondPass
+
+    second = {key: given.pop(f"upscale{ending}") for key, ending in SECOND_PASS.items()}
+    if second["scale"] is None and any(value is not None for value in second.values()):
+        raise Error("--upscale-strength and --upscale-steps are of the second pass: give --upscale SCALE with them")
+    pass_again = SecondPass(**{key: value for key, value in second.items() if value is not None})
+    size = parse_size(given.pop("size"))
+    settings = {key: given.pop(key) for key in DRAWING if key in given}
+    settings |= {"size": size, "second_pass": pass_again if second["scale"] is not None else None}
+    return Wanted(drawing=settings, workspace=Path(given.pop("workspace")), **given)
+
+
+SECOND_PASS = {"scale": "", "strength": "_strength", "steps": "_steps"}
+DRAWING = ("negative", "seed", "steps", "guidance", "sampler", "clip_skip", "image", "strength", "count", "batch")
 
 
 def _with(command: Command, *options: Callable[[Command], Command]) -> Command:

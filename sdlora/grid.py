@@ -7,17 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .adapters.library import named
-from .bases import load_base
-from .devices import pick_device
 from .drawing_progress import DrawingProgress
 from .errors import Error
 from .mixing import Mixer
 from .mixing.axis_kinds import read_axes
-from .mixing.command import Wanted
+from .mixing.command import Say, Wanted
 from .mixing.tags import read_tags
 from .mixing.xyz import Cell
 from .mixing.xyz_drawing import Grid, cells_folder, draw_grid
-from .precision import fastest_dtype
 from .training.checkpoint_adapters import write_checkpoint_adapters
 from .training.finding import find_run
 
@@ -25,7 +22,7 @@ VARIED = ("steps", "guidance", "sampler")
 
 
 def draw_grid_file(
-    wanted: Wanted, written: Sequence[str | None], out: Path | None, progress: DrawingProgress, *, force: bool
+    wanted: Wanted, written: Sequence[str | None], out: Path | None, progress: DrawingProgress, *, say: Say, force: bool
 ) -> Grid:
     """Draw and save; `written` are the axes x, y and z, see `mixing.axis_kinds`.
 
@@ -47,12 +44,10 @@ def draw_grid_file(
         plan = axes.plan(cell)
         for changed in plan:
             _check_tags(changed, wanted.library)
-        device = pick_device(wanted.device)
-        base = load_base(
-            wanted.base or "mini", device=device, dtype=fastest_dtype(device), prediction_type=wanted.prediction_type
-        )
+        mixer = Mixer(wanted.load(None, say), wanted.library, safety=wanted.safety, say=say)
+        say(mixer.safety.state)
         progress.pictures = len(plan)
-        return draw_grid(Mixer(base, wanted.library), plan, axes, out, mix=mix, fixed=given, on_step=progress)
+        return draw_grid(mixer, plan, axes, out, mix=mix, fixed=given, on_step=progress)
 
 
 def _free(out: Path, force: bool) -> Path:

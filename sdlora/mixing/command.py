@@ -69,6 +69,18 @@ class Wanted:
             start = saved._replace(adapters=start.adapters | saved.adapters)
         return gathered(start, self.adapters, self.library, self.mode, equalise=self.equalise)
 
+    def load(self, like: Likeness | None, say: Say) -> Base:
+        """The base, in the precision that the picture was made in or else the fastest."""
+        device = pick_device(self.device)
+        name = self.base or (_base_like(like, self.workspace) if like else "mini")
+        dtype = getattr(torch, like.dtype, None) if like and like.dtype else None
+        settings: dict[str, Any] = {
+            "dtype": dtype or fastest_dtype(device),
+            "prediction_type": self.prediction_type,
+            "vae": self.vae,
+        }
+        return load_within(lambda where: load_base(name, device=where, **settings), device, say)
+
 
 def generate_files(
     wanted: Wanted, out: Path | None, *, say: Say, on_step: OnStep | None = None
@@ -82,7 +94,7 @@ def generate_files(
     for tag in read_tags(prompt).tags:
         if not any(Path(file).stem == tag.name for file in mix.adapters):
             adapter_library.named(tag.name, wanted.library)
-    base = _load(wanted, like, say)
+    base = wanted.load(like, say)
     mixer = Mixer(base, wanted.library, safety=wanted.safety, say=say)
     say(mixer.safety.state)
     mixer.set(mix.adapters, mix.mode, equalise=mix.equalise)
@@ -93,9 +105,6 @@ def generate_files(
             say(sentence)
     given = {key: value for key, value in wanted.drawing.items() if value is not None}
     pictures = mixer.generate(prompt, **((like.settings if like else {}) | given), on_step=on_step)
-    for picture in pictures:
-        if picture.unsafe:
-            say(f"the safety checker found the picture of seed {picture.parameters.seed} unsafe: it is black")
     return [picture.save(_target(out, wanted.workspace, picture, len(pictures))) for picture in pictures], pictures
 
 
@@ -131,18 +140,6 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         raise Error(f"--size {text!r}: give a side (512) or WIDTHxHEIGHT (512x768)")
     width = int(match[1])
     return width, int(match[2] or width)
-
-
-def _load(wanted: Wanted, like: Likeness | None, say: Say) -> Base:
-    device = pick_device(wanted.device)
-    name = wanted.base or (_base_like(like, wanted.workspace) if like else "mini")
-    dtype = getattr(torch, like.dtype, None) if like and like.dtype else None
-    settings: dict[str, Any] = {
-        "dtype": dtype or fastest_dtype(device),
-        "prediction_type": wanted.prediction_type,
-        "vae": wanted.vae,
-    }
-    return load_within(lambda where: load_base(name, device=where, **settings), device, say)
 
 
 def _base_like(like: Likeness, workspace: Path) -> str:

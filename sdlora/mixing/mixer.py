@@ -212,6 +212,8 @@ class Mixer:
     def _told(self, recipe: Recipe, drawn: Image, now: MixInForce, position: int, batch: int) -> GeneratedImage:
         """A picture with what it was made from; black where the safety checker finds it unsafe."""
         image, unsafe = self.safety.screened(drawn)
+        if unsafe:
+            self._say(f"the safety checker found the picture of seed {recipe.seed} unsafe: it is black")
         told = parameters_of(self.base, recipe, now.active, now.mode, Batch(batch, position))
         return GeneratedImage(image, told, unsafe)
 

@@ -22,7 +22,16 @@ def test_a_sheet_and_its_cells(sdlora, workspace, tmp_path):
     refused = sdlora(*words, "--out", out, *QUICK, *workspace)
     assert refused.code == 1 and "--force" in refused.err
     again = sdlora(*words, "--out", out, *QUICK, *workspace, "--force")
-    assert (again.code, again.out.strip(), again.err) == (0, str(out), "")
+    assert (again.code, again.out.strip()) == (0, str(out)) and again.err.startswith("safety checker:")
+
+
+def test_over_a_picture_and_larger(sdlora, workspace, tmp_path):
+    Image.effect_mandelbrot((64, 64), (-2, -1.5, 1, 1.5), 100).save(tmp_path / "fractal.png")
+    over = ("--image", tmp_path / "fractal.png", "--strength", 1, "--upscale", 1.5, "--upscale-steps", 2)
+    ended = sdlora("grid", "red apple", "--x", "seed=1-2", *over, *QUICK, *workspace, "--json")
+    assert ended.code == 0, ended.err
+    for cell in ended.json["cells"]:
+        assert Image.open(cell["path"]).size == (96, 96) and "Hires upscale: 1.5" in cell["parameters"]
 
 
 def test_without_out_it_lies_among_the_outputs(sdlora, workspace, library):
