@@ -4,8 +4,11 @@ from pathlib import Path
 
 import gradio as gr
 
+from .device_banner import DeviceBanner
 from .engine import Engine
-from .mix_page import MixPage
+from .image_info_page import ImageInfoPage
+from .library_page import LibraryPage
+from .mix import MixPage
 from .to_mix import ToMix
 from .train_page import TrainPage
 
@@ -22,6 +25,7 @@ def pages(engine: Engine) -> gr.Blocks:
     # Gradio copies each picture it shows into its own cache: clear that, the originals are in outputs/
     with gr.Blocks(title="sdlora", fill_width=True, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as blocks:
         gr.HTML("<h1>sdlora</h1><p>mix styles with sliders</p>", elem_id="brand", container=False)
+        DeviceBanner(engine.runs, blocks)
         tabs = gr.Tabs(selected="mix", elem_id="pages")
         to_mix = ToMix(tabs)
         with tabs:
@@ -29,4 +33,8 @@ def pages(engine: Engine) -> gr.Blocks:
                 MixPage(engine, blocks, to_mix)
             with gr.Tab("Train", id="train"):
                 TrainPage(engine, blocks, to_mix)
+            with gr.Tab("Library", id="library"):
+                LibraryPage(engine, blocks, to_mix)
+            with gr.Tab("Image info", id="image-info"):
+                ImageInfoPage(engine, to_mix)
     return blocks

@@ -97,11 +97,17 @@ class Engine:
 
     def usual(self, base: str) -> SamplingDefaults:
         """What a base is best used with; it is loaded if it never was. Raises `Error` when it can't be."""
+        return self.usual_later(base).result()
+
+    def usual_later(self, base: str) -> Future[SamplingDefaults]:
+        """The same for who does not wait for it."""
         self._check_base(base)
         if base not in self._usual:
             self._refuse_while_taken()
-            self._device.submit(lambda: self._load(base)).result()
-        return self._usual[base]
+            return self._device.submit(lambda: self._known(base))
+        known: Future[SamplingDefaults] = Future()
+        known.set_result(self._usual[base])
+        return known
 
     def start(self, settings: Settings) -> Job[Picture]:
         """Queue a picture. Raises `Error` at once for what can be told without the base."""
@@ -160,6 +166,10 @@ class Engine:
         """A run has left the queue."""
         keep_what_was_asked(self.runs.queue, run)
         self.library.refresh()
+
+    def _known(self, base: str) -> SamplingDefaults:
+        self._load(base)
+        return self._usual[base]
 
     def _forget(self) -> None:
         self._base = None

@@ -1,15 +1,18 @@
 """Sentences and small pieces of HTML. Whatever comes from a user or a file is escaped here."""
 
+from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
+from typing import Any
 
 from .job import Progress
 
 
-def progress_bar(progress: Progress) -> str:
-    """A bar with a sentence below it; one without a value where nobody knows how long it takes."""
+def progress_bar(progress: Progress, before: str = "") -> str:
+    """A bar with a sentence below it, which begins with `before`; one without a value where nobody knows how long it
+    takes."""
     value = f'value="{progress.done}" max="{progress.total}"' if progress.stage == "drawing" else ""
-    return f'<div role="status"><progress aria-label="Progress" {value}></progress>{_sentence(progress)}</div>'
+    bar = f'<progress aria-label="Progress" {value}></progress>'
+    return f'<div role="status">{bar}{escape(before)}{_sentence(progress)}</div>'
 
 
 def note(text: str) -> str:
@@ -17,18 +20,19 @@ def note(text: str) -> str:
     return f'<div role="status">{escape(text)}</div>'
 
 
-def trigger_words(words: str) -> str:
-    """What to write into the prompt for an adapter."""
-    return f"trigger words: <b>{escape(words)}</b>" if words else ""
+OWN_STYLE = (
+    "<b>Train your own style.</b> Some twenty pictures are enough, with captions or without; "
+    "on the small base it takes a few minutes, on SD 1.5 and SDXL you want a GPU."
+)
 
 
-def no_adapters_yet(folder: Path) -> str:
-    """The card for a workspace without adapters."""
-    return (
-        "<b>No adapters yet.</b> Train two styles with <code>sdlora demo</code>, or your own with "
-        "<code>sdlora train --images FOLDER --name NAME</code>, then press Refresh. "
-        f"Adapter files lie in <code>{escape(folder.as_posix())}</code>."
-    )
+def absorbed(changed: Mapping[str, Any], left_out: Sequence[str]) -> str:
+    """What became of a prompt that held tags or parameters."""
+    settings = sorted(changed.keys() - {"prompt", "mix"})
+    parts = ["adapters"] if "mix" in changed else []
+    parts += [key.replace("_", " ") for key in settings]
+    done = f"Taken out of the prompt: {', '.join(parts)}." if parts else "Tags were taken out of the prompt."
+    return note(" ".join([done, *(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in left_out)]))
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """A library: a folder of adapter files, each known by its file name without the ending, or a shelf of several folders.
 
-Finding imports no torch.
+The adapters that come with sdlora are found in every library, behind its own. Finding imports no torch.
 """
 
 import re
@@ -50,6 +50,8 @@ def named(name: str, library: Library | None) -> Path:
     known = names(library)
     if library and name in known:
         return library / f"{name}{SUFFIX}" if isinstance(library, Path) else library.path(name)
+    if name in names(SAMPLE_ADAPTERS):
+        return SAMPLE_ADAPTERS / f"{name}{SUFFIX}"
     raise _unknown(name, known, library)
 
 

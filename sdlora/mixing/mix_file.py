@@ -38,14 +38,16 @@ class MixFile(NamedTuple):
 
 def write_mix(
     path: Path,
-    mix: Mapping[str, Weights],
+    mix: Mapping[str, Weights | Given],
     library: adapter_library.Library | None,
     *,
     mode: Mode = "blend",
     equalise: bool = False,
 ) -> None:
     """Write the mix atomically. Files beside or below it are named relative to it, so that the folder may move."""
-    adapters = {_portable(key, path.absolute().parent, library): weights.given() for key, weights in mix.items()}
+    folder = path.absolute().parent
+    given = {key: weights.given() if isinstance(weights, Weights) else weights for key, weights in mix.items()}
+    adapters = {_portable(key, folder, library): weights for key, weights in given.items()}
     content: dict[str, Any] = {"mode": mode} if mode != "blend" else {}
     content |= ({"equalise": True} if equalise else {}) | {"adapters": adapters}
     write_text(path, tomlkit.dumps(content))

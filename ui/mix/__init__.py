@@ -1,0 +1,5 @@
+"""The Mix page."""
+
+from .page import MixPage
+
+__all__ = ["MixPage"]
