@@ -53,7 +53,6 @@ class TrainPage:
         self._captions.connect(images.chosen, settings.parts["trigger"], self._follow)
         images.again.click(images.look, self._doctor_inputs, images.report_outputs, **QUIET)
         self._follow(images.fix.click(images.mend, self._doctor_inputs, images.outputs, **QUIET))
-        settings.connect()
         for key in ("steps", "resolution", "preset", "batch_size", "epochs"):
             settings.parts[key].blur(self._foresee, self._form, self._estimate, **QUIET)
         base, preset = settings.parts["base"], settings.parts["preset"]

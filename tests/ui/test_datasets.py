@@ -190,7 +190,7 @@ def shelf(tmp_path):
 
 def test_only_what_is_listed_can_be_chosen(shelf, tmp_path):
     listed = [id_ for id_ in shelf.all() if not id_.startswith("sample:")]
-    assert listed == ["pictures/cats", "pictures/deep/er", "pictures/deep/er/dogs"]
+    assert listed == ["pictures", "pictures/cats", "pictures/deep/er", "pictures/deep/er/dogs"]
     for id_ in ("pictures/link", "../outside", str(tmp_path / "outside"), "", "pictures/../outside", "sample:../x"):
         with pytest.raises(Error, match="no longer there"):
             shelf.get(id_)

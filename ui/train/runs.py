@@ -30,7 +30,7 @@ class Runs:
         self.chosen = gr.State("")
         self._seen = gr.State({})  # what this page shows, so that only what has changed is sent to it
         with gr.Row(elem_id="runs"):
-            with gr.Column(scale=3, min_width=260):
+            with gr.Column(scale=2, min_width=240):
                 gr.HTML("<h2>Queue</h2>", container=False)
                 self._list = gr.HTML(js_on_load=html.CLICKS, elem_id="queue", container=False)
                 self._earlier = gr.Dropdown([], value=None, label="Look at a run", elem_id="earlier")
@@ -65,6 +65,7 @@ class Runs:
             visible=False,
             color_map=COLOURS,
             tooltip="all",
+            color_title=" ",
             elem_id="curve",
         )
         with gr.Accordion("Log", open=False):

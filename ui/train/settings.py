@@ -22,18 +22,22 @@ HINTS = {
     "preset": "what is set for it where a field is empty",
     "text_encoder_learning_rate": "0: it is left as it is",
 }
+SEARCH = """
+<label for='setting-search'>Search the settings</label>
+<input id='setting-search' type='search' placeholder='captions, memory, samples …' autocomplete='off'>
+<p class='facts hidden' role='status'>No setting has these words.</p>"""
 # In the browser alone: what does not hold the words that are looked for is hidden.
-SEARCH = """(words) => {
-  const wanted = words.toLowerCase().split(/\\s+/).filter(Boolean);
+HIDE_OTHERS = """element.addEventListener('input', (event) => {
+  const wanted = event.target.value.toLowerCase().split(' ').filter(Boolean);
   let found = 0;
   document.querySelectorAll('#advanced-settings .setting').forEach((setting) => {
     const text = (setting.id.replaceAll('_', ' ') + ' ' + setting.textContent).toLowerCase();
     const hit = wanted.every((word) => text.includes(word));
-    setting.style.display = hit ? '' : 'none';
+    setting.classList.toggle('not-found', !hit);
     found += hit;
   });
-  document.querySelector('#no-setting')?.classList.toggle('hidden', found > 0);
-}"""
+  element.querySelector('.facts').classList.toggle('hidden', found > 0);
+});"""
 
 
 class Settings:
@@ -56,18 +60,11 @@ class Settings:
                 for key in ("learning_rate", "text_encoder_learning_rate"):
                     self._shown(key, gr.Textbox, placeholder="auto", min_width=140)
         with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-            self._search = gr.Textbox(
-                label="Search the settings", placeholder="captions, memory, samples …", elem_id="setting-search"
-            )
-            gr.HTML("<p id='no-setting' class='facts hidden'>No setting has these words.</p>", container=False)
+            gr.HTML(SEARCH, js_on_load=HIDE_OTHERS, container=False, elem_id="setting-finder")
             with gr.Column(elem_id="advanced-settings"):
                 for field in advanced():
                     self.parts[field.key] = _part(field)
         self.inputs = set(self.parts.values())
-
-    def connect(self) -> None:
-        """What needs no more than the fields themselves."""
-        self._search.input(None, self._search, None, js=SEARCH, show_progress="hidden", api_visibility="private")
 
     def read(self, values: Mapping[Any, Any], **given: Any) -> TrainConfig:
         """The config that the form says. Raises `Error` for what can't be."""
