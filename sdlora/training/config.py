@@ -1,6 +1,7 @@
 """`TrainConfig`: the one schema behind the TOML files, the command line, the UI's form and the docs."""
 
 import os
+import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..errors import Error
 from ..files import is_safe_name
 
 Auto = Literal["auto"]
+SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([GM])i?B", re.IGNORECASE)
 TARGETS = ("attention", "feed_forward", "convolutions", "text_attention", "text_mlp")
 
 
@@ -48,14 +50,44 @@ def _table(value: Any) -> Any:
     return found
 
 
+def _prompts(value: Any) -> Any:
+    """Prompts one by one, or one text file that holds them; a command line gives the file as the only one of many."""
+    if isinstance(value, list | tuple) and len(value) == 1 and _names_text_file(value[0]):
+        value = value[0]
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, str) and value != "auto" and not _names_text_file(value):
+        raise ValueError("give a list of prompts, or a text file with one a line, which ends in .txt")
+    return value
+
+
+def _names_text_file(value: Any) -> bool:
+    return isinstance(value, str) and value.lower().endswith(".txt")
+
+
+def _numbers(value: Any) -> Any:
+    """A command line gives one string where a TOML file gives a list; one number does as well."""
+    return _listed(value) if isinstance(value, str) else [value] if isinstance(value, int | float) else value
+
+
 def _as_text(value: Any) -> Any:
     """A caller in Python may give a `Path`; the TOML file needs text."""
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
+def _memory(value: Any) -> Any:
+    if value not in ("auto", "off") and not (isinstance(value, str) and SIZE.fullmatch(value)):
+        raise ValueError("give auto, off, or a size such as 6GB")
+    return value
+
+
 Name = Annotated[str, BeforeValidator(_safe_name)]
 Place = Annotated[str, BeforeValidator(_as_text)]
 Targets = Annotated[list[str], BeforeValidator(_listed)]
+Prompts = Annotated[list[str] | str, BeforeValidator(_prompts)]
+Weights = Annotated[
+    list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1), BeforeValidator(_numbers)
+]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -85,6 +117,7 @@ class TrainConfig(BaseModel):
     holdout: Place | None = Field(
         None, description="folder of held-out images; unset: a `holdout` folder beside the images, else 10 % of them"
     )
+    holdout_images: Positive = Field(32, description="measure at most so many held-out images: each takes 40 forwards")
     workspace: Place = Field("workspace", description="folder for runs, adapters and outputs")
     seed: int = Field(0, ge=0, description="all randomness follows from it")
 
@@ -166,7 +199,11 @@ class TrainConfig(BaseModel):
     device: str = Field("auto", description="cuda, cuda:1, mps or cpu; auto takes the first there is")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="of the frozen base")
     attention: Literal["auto", "sdpa", "plain"] = Field("auto", description="attention kernel; auto measures")
+    memory: Annotated[str, BeforeValidator(_memory)] = Field(
+        "auto", description="what training may take: auto is what is free, or a size as 6GB; off: nothing is measured"
+    )
     gradient_checkpointing: bool | Auto = Field("auto", description="less memory for about a third more time")
+    quantised: bool | Auto = Field("auto", description="the frozen base's linear layers in 8 bits: less memory, slower")
     compile: bool = Field(False, description="torch.compile the transformer blocks: minutes once, then faster steps")
 
     checkpoint_every: Positive | Auto = Field("auto", description="steps between checkpoints")
@@ -177,10 +214,14 @@ class TrainConfig(BaseModel):
         0, description="stop when so many measurements in a row were no better than the best; 0: never"
     )
     sample_every: Positive | Auto = Field("auto", description="steps between sample images")
-    sample_prompts: list[str] | Auto = Field(
-        "auto", description="prompts of the sample images; an empty list draws none"
+    sample_prompts: Prompts = Field(
+        "auto", description="prompts of the sample images, or a .txt file with one a line; an empty list draws none"
     )
+    sample_weights: Weights = Field([1.0], description="the adapter's weights in sample images; the base's come first")
     save_dtype: Literal["fp16", "bf16", "fp32"] = Field("fp16", description="of the adapter file")
+    trackers: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        [], description="who is told of losses and samples as well: tensorboard, wandb, trackio"
+    )
 
     def __init__(self, **values: Any) -> None:
         unknown = [key for key in values if key not in type(self).model_fields]
@@ -229,15 +270,22 @@ class ResolvedConfig(TrainConfig):
     precision: Literal["fp32", "bf16", "fp16"]
     attention: Literal["sdpa", "plain"]
     gradient_checkpointing: bool
+    quantised: bool
     checkpoint_every: Positive
     validate_every: Positive
     sample_every: Positive
-    sample_prompts: list[str]
+    sample_prompts: Prompts
 
     @property
     def effective_alpha(self) -> float:
         """Alpha as files mean it (scale = alpha / rank), also when training scales by alpha / sqrt(rank)."""
         return self.alpha * self.rank**0.5 if self.rank_stabilised else self.alpha
+
+
+def budget_of(memory: str) -> int | None:
+    """Bytes of a size such as 6GB, as makers of GPUs count them (2^30 a GB); None for auto and off."""
+    found = SIZE.fullmatch(memory)
+    return int(float(found[1]) * (1 << (30 if found[2] in "gG" else 20))) if found else None
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -22,10 +22,11 @@ from .material import Material
 from .optimiser import suited
 from .previews import usual_prompts
 from .rehearsal import rehearse
+from .sample_prompts import read_lines, recipes_of
 from .targets import select
+from .trackers import refuse_missing
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-ROOMY_GPU = 8 * 2**30  # bytes; below this SD 1.5 at 512 px trains with gradient checkpointing
 
 USUAL_RATES = {
     "learning_rate": (1e-4, "usual for LoRA with AdamW on full-size bases"),
@@ -84,6 +85,8 @@ def resolve(
     fill(_lengths(values, material.repeated * (1 + len(values.get("more_resolutions", ()))), processes))
     fill(_attention(values, base, device))
     fill([Choice("sample_prompts", usual_prompts(material.holdout, material.train), "captions, held out if possible")])
+    recipes_of(read_lines(values["sample_prompts"]), base, values["resolution"])  # raises for what can't be drawn
+    refuse_missing(values.get("trackers", []))
     resolved = ResolvedConfig(**values)
     rehearse(resolved, device)
     return resolved, choices
@@ -143,7 +146,8 @@ def _computed(values: dict[str, Any], base: Base, device: torch.device) -> Itera
         fastest = {v: k for k, v in PRECISIONS.items()}[fastest_dtype(device)]
         reason = "the fastest for the frozen base on this device, measured" if on_cpu else "fastest here"
         yield Choice("precision", fastest, reason)
-    yield _checkpointing(device)
+    for key in ("gradient_checkpointing", "quantised"):
+        yield Choice(key, False, "unless memory is short")
 
 
 def _buckets(values: dict[str, Any], base: Base) -> Iterator[Choice]:
@@ -164,15 +168,6 @@ def _attention(values: dict[str, Any], base: Base, device: torch.device) -> Iter
         side, dtype = values["resolution"] // base.vae_factor, PRECISIONS[values["precision"]]
         name, reason = fastest_attention(base.unet, values["batch_size"], side, dtype, device)
         yield Choice("attention", name, reason)
-
-
-def _checkpointing(device: torch.device) -> Choice:
-    if device.type != "cuda":
-        return Choice("gradient_checkpointing", False, "memory is not short on this device")
-    small = torch.cuda.get_device_properties(device).total_memory < ROOMY_GPU
-    return Choice(
-        "gradient_checkpointing", small, "the GPU has less than 8 GB" if small else "the GPU has 8 GB or more"
-    )
 
 
 def _lengths(values: dict[str, Any], images: int, processes: int) -> Iterator[Choice]:

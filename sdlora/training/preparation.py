@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,6 +23,7 @@ from .gated_gelu import use_lean_gates
 from .loss import NoiseSchedule
 from .material import MUCH_LOST, Material
 from .progress import Reporter
+from .quantised import quantise
 from .timesteps import Timesteps
 from .validation import Validation
 
@@ -36,16 +38,26 @@ def ready_base(base: Base, config: ResolvedConfig, device: torch.device, *, enco
     use_lean_gates(base.unet)
     if device.type == "cpu":
         use_small_map_convolutions(base.unet)
+    save_memory(base, config, encoder_trains=encoder_trains)
+
+
+def save_memory(base: Base, config: ResolvedConfig, *, encoder_trains: bool) -> None:
+    """What a config asks of the base for memory's sake; checkpointing that it does not ask for is off again."""
+    if config.quantised:
+        quantise(base.unet)
     if config.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
-        for encoder in base.text_encoders if encoder_trains else []:
-            _checkpoint_gradients(encoder)
+    else:
+        base.unet.disable_gradient_checkpointing()
+    for encoder in base.text_encoders if encoder_trains else []:
+        _checkpoint_gradients(encoder, config.gradient_checkpointing)
 
 
-def _checkpoint_gradients(encoder: nn.Module) -> None:
+def _checkpoint_gradients(encoder: Any, on: bool) -> None:
     # Renamed within transformers 5. The reentrant kind loses all gradients where the embedding is frozen.
-    old, new = "gradient_checkpointing_enable", "activation_checkpointing_enable"
-    getattr(encoder, new if hasattr(encoder, new) else old)({"use_reentrant": False})
+    verb, arguments = ("enable", [{"use_reentrant": False}]) if on else ("disable", [])
+    old, new = (f"{kind}_checkpointing_{verb}" for kind in ("gradient", "activation"))
+    getattr(encoder, new if hasattr(encoder, new) else old)(*arguments)
 
 
 def ready_batches(
@@ -137,11 +149,21 @@ def ready_validation(
 
 def let_go(base: Base, config: ResolvedConfig, *, encoder_trains: bool) -> None:
     """Give back memory once everything is encoded: the VAE is left for previews alone, so the run's precision does for
-    it, and a frozen text encoder is left for nothing."""
+    it, and a frozen text encoder is left for nothing, unless sample prompts are read anew from a file."""
     nn.Module.to(base.vae, vae_dtype(base.family, PRECISIONS[config.precision]))
     if not encoder_trains and not wording_of(config).varies:
         for encoder in base.text_encoders:
-            encoder.to("meta")
+            encoder.to("cpu" if isinstance(config.sample_prompts, str) else "meta")
+
+
+def freed_bytes(base: Base, config: ResolvedConfig, device: torch.device, *, encoder_trains: bool) -> int:
+    """What `let_go` gives back of this device's memory."""
+    after = vae_dtype(base.family, PRECISIONS[config.precision]).itemsize
+    freed = sum(p.numel() * (p.itemsize - after) for p in base.vae.parameters())
+    goes = not encoder_trains and not wording_of(config).varies
+    if goes and not (device.type == "cpu" and isinstance(config.sample_prompts, str)):
+        freed += sum(p.numel() * p.itemsize for encoder in base.text_encoders for p in encoder.parameters())
+    return freed
 
 
 def _told(latents: Sequence[Latents], images: int) -> list[str]:

@@ -1,6 +1,8 @@
 """`train`: from a config to a finished run."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,10 +13,18 @@ from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
 from ..bases import Base, load_base
 from ..devices import pick_device
 from ..sampling.prompts import refuse_sdxl
+from .checkpoints import Checkpoint
 from .config import ResolvedConfig, TrainConfig
+from .dataset_record import what_changed, write_record
 from .defaults import arithmetic, refuse_impossible, resolve, with_sample_facts
+from .device_lock import hold
+from .failures import told
+from .finding import run_to_resume
 from .material import Material, gather
+from .memory_ladder import explicit
+from .preflight import fitted
 from .progress import Reporter
+from .report.settings import write_choices
 from .run_folder import PLACES, RunFolder, located
 from .trainer import TrainedRun, Trainer
 
@@ -25,28 +35,73 @@ def train(config: TrainConfig, *, resume: bool | str = False, quiet: bool = Fals
     `resume` is a run's folder or name, or True for the newest unfinished run of `config.name`; the result equals the
     uninterrupted run's bit for bit (CPU, same number of threads). Raises `Error` for what a user can mend.
     """
-    old = RunFolder.to_resume(resume, config.name, Path(config.workspace)) if resume else None
+    old = run_to_resume(resume, config.name, Path(config.workspace)) if resume else None
     settings = _to_go_on(old, config) if old else with_sample_facts(config)
     device = pick_device(settings.device)
     processes = _processes(device)
     reporter = Reporter(visible=not quiet and processes.is_main_process)
-    material = gather(settings)
-    for note in material.notes:
-        reporter.warn(note)
+    material = gather(settings)  # what is wrong with it is told before there is any waiting
+    with _held(device, processes, f"training {old.name if old else settings.name}", reporter) as waited:
+        if waited:  # meanwhile another process may have taken up the run, or somebody changed the images
+            settings = _to_go_on(old.unless_finished(), config) if old else settings
+            material = gather(settings)
+        for note in material.notes:
+            reporter.warn(note)
+        return _trained(old, settings, config, material, device, processes, reporter)
+
+
+def _trained(
+    old: RunFolder | None,
+    settings: TrainConfig,
+    asked: TrainConfig,
+    material: Material,
+    device: torch.device,
+    processes: PartialState,
+    reporter: Reporter,
+) -> TrainedRun:
     base = load_base(settings.base, prediction_type=settings.prediction_type)
     refuse_sdxl(base)
     reporter.say(f"base {base.path}: {base.family}, {base.prediction_type} ({base.prediction_reason})")
     if old is not None and isinstance(settings, ResolvedConfig):
         run, resolved = old, settings
         refuse_impossible(resolved.resolution, resolved.precision, base, device)
+        if changes := what_changed(run, material):
+            reporter.warn(changes)
     else:
-        run, resolved = _begin(settings, base, material, device, processes, reporter)
+        run, resolved = _begin(settings, asked, base, material, device, processes, reporter)
     reporter.say(arithmetic(resolved, len(material.train), material.repeated, processes.num_processes))
-    trainer = Trainer(resolved, base, material, run, _accelerator(resolved, device), reporter)
-    reporter.say(_size(trainer, base))
-    result = trainer.train()
+    with _at_work(run, resolved, processes):
+        if old is None and processes.is_main_process:
+            write_record(run, material)
+        trainer = Trainer(resolved, base, material, run, _accelerator(resolved, device), reporter)
+        reporter.say(_size(trainer, base))
+        result = trainer.train()
     reporter.say(_outcome(result))
     return result
+
+
+@contextmanager
+def _held(device: torch.device, processes: PartialState, what: str, reporter: Reporter) -> Iterator[bool]:
+    """The device for this training alone, or all devices of its processes; whether there was a wait for them."""
+    if not processes.is_main_process:
+        processes.wait_for_everyone()
+        yield False
+        return
+    several = device.type == "cuda" and processes.num_processes > 1
+    devices = [f"cuda:{index}" for index in range(processes.num_processes)] if several else str(device)
+    with hold(devices, what, tell=reporter.say) as waited:
+        processes.wait_for_everyone()
+        yield waited
+
+
+@contextmanager
+def _at_work(run: RunFolder, config: ResolvedConfig, processes: PartialState) -> Iterator[None]:
+    """The run's status says that it is being worked on, and what came of it."""
+    if not processes.is_main_process:
+        yield
+        return
+    with run.at_work(Checkpoint.newest_step(run.checkpoints) or 0, config.steps), told(run):
+        yield
 
 
 def _to_go_on(run: RunFolder, config: TrainConfig) -> ResolvedConfig:
@@ -79,6 +134,7 @@ def _accelerator(config: ResolvedConfig, device: torch.device) -> Accelerator:
 
 def _begin(
     config: TrainConfig,
+    asked: TrainConfig,
     base: Base,
     material: Material,
     device: torch.device,
@@ -86,17 +142,31 @@ def _begin(
     reporter: Reporter,
 ) -> tuple[RunFolder, ResolvedConfig]:
     """A new run folder with everything chosen, by the main process; the others are told."""
-    told: list[object] = [None, None]
+    values: list[object] = [None, None]
     if processes.is_main_process:
         resolved, choices = resolve(config, base, material, device, processes.num_processes)
         for choice in choices:
             reporter.say(f"{choice.key} = {choice.value}  ({choice.reason})")
-        resolved = resolved.model_copy(update={key: located(key, getattr(resolved, key)) for key in PLACES})
-        told = [resolved.model_dump(), str(RunFolder.create(resolved).path)]
+        fit = fitted(resolved, explicit(_explicit(asked)), base, material, device)
+        for note in fit.notes:
+            reporter.say(note)
+        changed = {choice.key for choice in fit.choices}
+        choices = [choice for choice in choices if choice.key not in changed] + fit.choices
+        resolved = fit.config.model_copy(update={key: located(key, getattr(resolved, key)) for key in PLACES})
+        run = RunFolder.create(resolved)
+        run.note_asked(_explicit(asked))
+        write_choices(run, choices)
+        values = [resolved.model_dump(), str(run.path)]
     if processes.num_processes > 1:
-        broadcast_object_list(told)
-    values, path = told
-    return RunFolder(Path(str(path))), ResolvedConfig(**values)  # type: ignore[arg-type]
+        broadcast_object_list(values)
+    settings, path = values
+    return RunFolder(Path(str(path))), ResolvedConfig(**settings)  # type: ignore[arg-type]
+
+
+def _explicit(asked: TrainConfig) -> dict[str, object]:
+    """The settings that were given, as a TOML file holds them; where the workspace is, the run's own place says."""
+    given = asked.model_dump(include=asked.model_fields_set - {"workspace"}, exclude_none=True)
+    return {key: located(key, value) for key, value in given.items()}
 
 
 def _size(trainer: Trainer, base: Base) -> str:
@@ -115,8 +185,8 @@ def _outcome(result: TrainedRun) -> str:
         change = result.holdout_loss_after / result.holdout_loss_before - 1
         losses = f"; held-out loss {result.holdout_loss_before:.4f} -> {result.holdout_loss_after:.4f} ({change:+.1%})"
     if result.state == "stopped":
-        return (
-            f"stopped at step {result.steps}: what was learned is in {result.adapter_path}; go on with "
-            f"--resume {result.folder.name}{losses}"
-        )
+        step = RunFolder(result.folder).last_step
+        what = "what was learned" if result.steps == step else f"the adapter of step {result.steps}"
+        go_on = f"go on with --resume {result.folder.name}"
+        return f"stopped at step {step}: {what} is in {result.adapter_path}; {go_on}{losses}"
     return f"finished: {result.adapter_path}{losses}"

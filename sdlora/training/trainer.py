@@ -1,40 +1,39 @@
 """The training loop: one optimiser step after the other, with everything that is measured and saved in between."""
 
 import math
-import shutil
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
-from ..adapters import Adapter, save_adapter
 from ..adapters.updates import Update
 from ..bases import Base
-from ..files import write_atomically
+from ..errors import Error
+from ..sampling.memory import attempted, free_caches, ran_out
 from .checkpoints import Checkpoint
 from .config import ResolvedConfig
-from .curve import write_curve
-from .failures import in_words, not_finite
-from .file_facts import file_metadata
+from .failures import half_done, in_words, not_finite
 from .injection import Layers, eject, inject, updates_of
 from .interrupts import Interrupts
+from .judging import Best, Judge
+from .keeping import kept_by_user
 from .learning import Learning
 from .loss import Denoiser
 from .material import Material
+from .memory_relief import Relief
 from .objective import Objective
 from .preparation import let_go, ready_base, ready_batches, ready_validation
-from .previews import Previews
 from .prior import ready_prior
 from .progress import Reporter, StepBar, used_memory
 from .run_folder import RunFolder
+from .saving import Saving
+from .stepping import Stepping
 from .targets import select
-from .validation import Best, Measured
+from .views import Views
 
 PAUSE_SECONDS = 0.5
 
@@ -68,19 +67,21 @@ class Trainer:
         self.accelerator, self.reporter = accelerator, reporter
         self.device = accelerator.device
         self.step = 0
+        self._peak = int(run.status().get("peak_memory", 0))
         self._samples_asked = run.control().sample
         self._interrupts = Interrupts(reporter)
 
+        examples = config.batch_size * config.gradient_accumulation * accelerator.num_processes
         paths = select(base.modules(), config.targets)
         encoder_trains = any(path.startswith("text_encoder") for path in paths)
         ready_base(base, config, self.device, encoder_trains=encoder_trains)
         batches = ready_batches(
-            base, config, material, reporter, encoder_trains=encoder_trains, examples_per_step=self._examples_per_step
+            base, config, material, reporter, encoder_trains=encoder_trains, examples_per_step=examples
         )
         self._validation = ready_validation(base, config, material, encoder_trains=encoder_trains)
-        self._best: Best | None = None
-        self._warned = False
-        self._previews = Previews(base, config.sample_prompts, config.resolution, encoder_trains=encoder_trains)
+        self._judge = Judge(config, reporter)
+        main = accelerator.is_main_process
+        self._views = Views(base, config, material, run, reporter, encoder_trains=encoder_trains) if main else None
         prior = ready_prior(
             base, config, material, run.path / "prior.safetensors", reporter, encoder_trains=encoder_trains
         )
@@ -88,12 +89,14 @@ class Trainer:
         self.layers: Layers = inject(
             base, paths, rank=config.rank, alpha=config.effective_alpha, dropout=config.dropout, seed=config.seed
         )
-        self._objective = Objective(config, batches, prior, self.layers, base, self.device)
+        objective = Objective(config, batches, prior, self.layers, base, self.device)
         self._denoiser = Denoiser(base, encodes=encoder_trains)
         self._learning = Learning(self.layers, config, self.device, accelerator.scaler)
         if self.config.compile:
             self.base.unet.compile_repeated_blocks()
-        self._model, self._optimiser = self.accelerator.prepare(self._denoiser, self._learning.optimiser)
+        self._saving = Saving(run, config, base, material, self._learning, examples)
+        self._stepping = Stepping(config, run, self._denoiser, objective, self._learning, accelerator, self._keep)
+        self._relief = Relief(run, base, accelerator, reporter, encoder_trains=encoder_trains)
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -106,15 +109,22 @@ class Trainer:
             self._restore()
             with self._interrupts:
                 self._loop()
-            state = "finished" if self.step == self.config.steps or self._out_of_patience else "stopped"
-            best = self._chosen() if state == "finished" else None
+            state = "finished" if self.step == self.config.steps or self._judge.out_of_patience else "stopped"
+            best = kept_by_user(self.run, self.reporter)
+            if best is None and state == "finished":
+                best = self._judge.chosen(self.step)
             path = self._save_adapter(best, finished=state == "finished")
             step = best.step if best else self.step
             self._status(state, adapter=str(path), adapter_step=step)
+            self._end()
         except BaseException as problem:
+            if ran_out(problem) and not self._stepping.broken:  # in between steps; `_optimise` has its own way
+                with suppress(OSError, Error):
+                    self._keep()
             sentence = in_words(problem, self.step + 1, self.run)
-            with suppress(OSError):  # a disk that is full stays full
+            with suppress(OSError, Error):  # a disk that is full stays full
                 self._status("failed", message=str(sentence or problem) or type(problem).__name__)
+                self._end()
             if sentence:
                 raise sentence from problem
             raise
@@ -129,68 +139,51 @@ class Trainer:
             self._validate()
             self._preview()
         with StepBar(self.reporter, config.steps, self.step, self.device) as bar:
-            while self.step < config.steps and not self._out_of_patience and not self._asked_to_stop():
+            while self.step < config.steps and not self._judge.out_of_patience and not self._asked_to_stop():
                 started = time.perf_counter()
                 rate = self._learning.rate
-                loss, norm = self._optimise()
-                seconds = time.perf_counter() - started
+                numbers = self._optimise()
+                if numbers is None:
+                    continue
+                (loss, norm), seconds = numbers, time.perf_counter() - started
                 bar.advance(loss, seconds)
                 self._log({"loss": loss, "grad_norm": norm, "learning_rate": rate, "seconds": round(seconds, 4)})
                 self._status("running", force=False)
+                self._relief.look(self.config, self.step)
                 self._intervals()
-        if self._out_of_patience:
+        if self._judge.out_of_patience:
             self.reporter.say(
                 f"step {self.step}: {config.patience} measurements in a row were no better, so it ends here"
             )
-        elif self.step < config.steps:
+        if self.step < config.steps:
             self._checkpoint()
-            self._curve()
 
-    def _optimise(self) -> tuple[float, float]:
-        """One optimiser step over accumulation × batch examples of each process; mean loss and gradient norm."""
-        config, accelerator = self.config, self.accelerator
-        if not self._denoiser.training:  # it costs a hundredth of a step to ask hundreds of modules
-            self._denoiser.train()
-        losses = []
-        for part in range(config.gradient_accumulation):
-            with accelerator.accumulate(self._model):
-                losses.append(self._objective.loss(self._model, self._indices(part)))
-                accelerator.backward(losses[-1])
-                losses[-1] = losses[-1].detach()
-                if accelerator.sync_gradients:
-                    loss, norm = self._clipped(losses)
-                self._optimiser.step()
-                self._optimiser.zero_grad()
+    def _end(self) -> None:
+        if self._views:
+            self._views.end()
+
+    def _optimise(self) -> tuple[float, float] | None:
+        """One optimiser step; mean loss and gradient norm. None where memory ran out and room was made for it."""
+        done, numbers = attempted(lambda: self._stepping.step(self.step))
+        if not done:
+            self._make_room()
+            return None
         self.step += 1
-        self._learning.stepped(self.step)
-        return loss, norm
+        return numbers
 
-    def _clipped(self, losses: list[Tensor]) -> tuple[float, float]:
-        """Clip the gradients; the mean loss of all processes and the gradients' norm before. Raises `Error` for NaN.
+    def _make_room(self) -> None:
+        """Keep what was learned, and need less memory from here on. Raises `Error` where nothing more can be saved."""
+        free_caches()
+        if self._stepping.broken:
+            raise half_done(self.step + 1, self.run)
+        self._keep()
+        self.config = self._relief.next_rung(self.config, self.step + 1)
+        self._stepping.start_over(self.config)
 
-        The only moment of a step that waits for a GPU.
-        """
-        norm = self.accelerator.clip_grad_norm_(self._learning.parameters, self.config.max_grad_norm)
-        loss = self.accelerator.reduce(torch.stack(losses).mean(), "mean")
-        numbers = torch.stack([loss.float(), norm.float()]).tolist()
-        skipped = self.config.precision == "fp16"  # there the loss scaler finds and skips such steps
-        if not math.isfinite(numbers[0]) or not (skipped or math.isfinite(numbers[1])):
-            self._keep_last_good()
-        self._refuse_nan("loss", numbers[0], self.step + 1)
-        if not skipped:
-            self._refuse_nan("gradient", numbers[1], self.step + 1)
-        return numbers[0], numbers[1]
-
-    @property
-    def _examples_per_step(self) -> int:
-        return self.config.batch_size * self.config.gradient_accumulation * self.accelerator.num_processes
-
-    def _indices(self, part: int) -> range:
-        """Global example indices of this process in one forward pass of the current step."""
-        size = self.config.batch_size
-        start = self.step * self._examples_per_step
-        start += (part * self.accelerator.num_processes + self.accelerator.process_index) * size
-        return range(start, start + size)
+    def _keep(self) -> None:
+        """What the last good step left, which is what the layers still hold."""
+        if self.accelerator.is_main_process:
+            self._saving.last_good(self.step, self._judge.best)
 
     def _refuse_nan(self, what: str, value: float, step: int) -> None:
         if not math.isfinite(value):
@@ -200,17 +193,19 @@ class Trainer:
 
     def _intervals(self) -> None:
         """What falls due after a step. The checkpoint comes last: whatever it covers has been done by then."""
-        if not self.accelerator.is_main_process:
+        if not self._views:
             return
         config, last = self.config, self.step == self.config.steps
-        if last or self.step % config.validate_every == 0:
+        if due := last or self.step % config.validate_every == 0:
             self._validate()
-            self._curve()
         asked = self.run.control().sample
         if last or self.step % config.sample_every == 0 or asked != self._samples_asked:
             self._samples_asked = asked
             self._preview()
-        if last or self.step % config.checkpoint_every == 0:
+        if due and not last:  # the last is written when all is known
+            self._views.page()
+        best = self._judge.best
+        if last or self.step % config.checkpoint_every == 0 or (best and best.step == self.step):
             self._checkpoint()
 
     def _validate(self) -> None:
@@ -219,40 +214,17 @@ class Trainer:
         self._denoiser.eval()
         with self._learning.adapter() as adapter:
             result = self._validation.measure(self._denoiser, self.layers, self.device)
-            self._judge(result, adapter)
+            self._judge.weigh(self.step, result, adapter)
         self._refuse_nan("held-out loss", result.loss, self.step)
         self._log(result.row())
-        self.reporter.say(f"step {self.step}: held-out loss {result.loss:.4f}")
-
-    def _judge(self, now: Measured, adapter: Mapping[str, Tensor]) -> None:
-        """Keep the adapter where it is the best so far; say once that it begins to learn by heart."""
-        best = self._best
-        if best is None or now.loss < best.loss:
-            weights = {key: tensor.detach().to("cpu", copy=True) for key, tensor in adapter.items()}
-            self._best = Best(self.step, now.loss, now.train_loss, weights)
-            return
-        self._best = replace(best, since=best.since + 1)
-        if best.memorises(now) and not self._warned:
-            self._warned = True
-            self.reporter.warn(
-                f"step {self.step}: it learns the training images by heart: the held-out loss is "
-                f"{now.loss / best.loss - 1:.1%} above its best (step {best.step}), that of the training images falls"
-            )
-
-    @property
-    def _out_of_patience(self) -> bool:
-        patience = self.config.patience
-        return bool(patience and self._best and self._best.since >= patience)
-
-    def _curve(self) -> None:
-        if self.accelerator.is_main_process:
-            write_curve(self.run.metrics(), self.run.curve_file)
+        self.reporter.say(f"step {self.step}: {result.words}")
+        self._judge.warn(self.step, result, self.run.metrics())
 
     def _preview(self) -> None:
-        if self.accelerator.is_main_process:
+        if self._views:
             self._denoiser.eval()
             with self._learning.adapter():
-                self._previews.draw(self.step, self.run.samples)
+                self._views.samples(self.step, self.layers)
 
     def _asked_to_stop(self) -> bool:
         """Poll `control.json` and the keyboard; wait here while a pause is asked for."""
@@ -273,40 +245,15 @@ class Trainer:
         if checkpoint is not None:
             self.step = checkpoint.step
             self._learning.restore(checkpoint)
-            self._best = Best(**checkpoint.states["best"]) if "best" in checkpoint.states else None
+            self._judge.best = Best(**checkpoint.states["best"]) if "best" in checkpoint.states else None
             self.reporter.say(f"resuming {self.run.name} at step {self.step} of {self.config.steps}")
-        if self.accelerator.is_main_process:
-            self.run.tidy(-1 if self._fresh else self.step)  # a fresh run makes even the rows of step 0 anew
+        if self._views:
+            self._views.begin(-1 if self._fresh else self.step)  # a fresh run makes even the rows of step 0 anew
         self._status("running")
 
     def _checkpoint(self) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        if not self._learning.finite():
-            raise not_finite("adapter", math.nan, self.step, self.run)  # the newest checkpoint must be a good one
-        self._written_checkpoint()
-        Checkpoint.prune(self.run.checkpoints, self.config.keep_checkpoints)
-
-    def _keep_last_good(self) -> None:
-        """What the last good step left, which is what the layers still hold. No other checkpoint makes room for it: it
-        may be on its way to the trouble already."""
-        done = self.step in (0, Checkpoint.newest_step(self.run.checkpoints))
-        if self.accelerator.is_main_process and not done and self._learning.finite():
-            self._written_checkpoint()
-
-    def _written_checkpoint(self) -> None:
-        more = {"best": self._best.state()} if self._best else {}
-        self._learning.checkpoint(self.step, **more).save(self.run.checkpoints)
-
-    def _chosen(self) -> Best | None:
-        """The best step, where the adapter is to be that one's and not the last one's."""
-        best = self._best
-        if best is not None and best.step == 0 and self.step:
-            self.reporter.warn("no measurement was better than the base's: the adapter did harm, see the learning rate")
-        if self.config.choose == "last" or best is None or best.step in (0, self.step):
-            return None
-        self.reporter.say(f"the adapter is that of step {best.step}, the best by the held-out loss")
-        return best
+        if self.accelerator.is_main_process:
+            self._saving.checkpoint(self.step, self._judge.best)
 
     def _updates(self, best: Best | None) -> dict[str, Update]:
         """The adapter of the best step if there is one, else as it is now."""
@@ -316,25 +263,17 @@ class Trainer:
             return dict(updates_of(self.layers))
 
     def _save_adapter(self, best: Best | None, *, finished: bool) -> Path:
-        run = self.run
         if not self.accelerator.is_main_process:
-            return run.adapter_file
-        step = best.step if best else self.step
-        examples = step * self._examples_per_step
-        metadata = file_metadata(self.config, self.base, self.material, run, step, examples)
-        adapter = Adapter(run.name, self._updates(best), metadata=metadata, family=self.base.family)
-        save_adapter(adapter, run.adapter_file, dtype=self.config.save_dtype)
-        if not finished:
-            return run.adapter_file
-        target = Path(self.config.workspace) / "adapters" / run.adapter_file.name
-        write_atomically(target, lambda path: shutil.copyfile(run.adapter_file, path))
-        return target
+            return self.run.adapter_file
+        return self._saving.adapter(best.step if best else self.step, self._updates(best), finished=finished)
 
     def _log(self, row: dict[str, Any]) -> None:
-        if self.accelerator.is_main_process:
-            self.run.append_metrics({"step": self.step, **row})
+        if self._views:
+            self._views.row(self.step, row)
 
     def _status(self, state: str, **more: Any) -> None:
         if self.accelerator.is_main_process:
             memory = used_memory(self.device)
-            self.run.write_status(state, self.step, self.config.steps, memory=memory, **more)
+            self._peak = max(self._peak, memory)
+            more |= {"memory": memory, "peak_memory": self._peak}
+            self.run.write_status(state, self.step, self.config.steps, **more)
