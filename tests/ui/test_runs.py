@@ -141,11 +141,12 @@ def test_two_runs_one_after_the_other_paused_resumed_and_kept(queue):
     assert steps[-1] == standing(queue, "first").step
 
 
+@pytest.mark.slow
 def test_a_run_that_makes_room_goes_on_by_itself(queue, monkeypatch):
     monkeypatch.setattr("ui.runs.queue.LEASE", 3.0)
     drawing = [False]
     dispatcher = Dispatcher(queue, drawing=lambda: drawing[0])
-    queue.add(config("a", steps=60))
+    queue.add(config("a", steps=12))
     queue.add(config("b"))
     until(lambda: doing(queue, "a") == "training", dispatcher)
     dispatcher.borrow()
@@ -158,6 +159,7 @@ def test_a_run_that_makes_room_goes_on_by_itself(queue, monkeypatch):
     assert doing(queue, "b") == "waiting" or queue.running().run == "b"  # it had not overtaken
 
 
+@pytest.mark.slow
 def test_a_run_outlives_its_server_and_a_killed_one_is_recognised(queue, tmp_path):
     """Another process starts it and is gone; we find it at work, kill it, and it can be resumed."""
     queue.add(config("a", steps=5000, checkpoint_every=2))
@@ -183,6 +185,7 @@ def test_a_run_that_cannot_begin_says_why(queue, tmp_path):
     assert standing(queue, "a").message.startswith("There is no image in")
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_trained_longer(queue):
     dispatcher = Dispatcher(queue)
     queue.add(config("a"))
