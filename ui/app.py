@@ -4,6 +4,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from .compare import ComparePage
 from .device_banner import DeviceBanner
 from .engine import Engine
 from .image_info_page import ImageInfoPage
@@ -30,11 +31,13 @@ def pages(engine: Engine) -> gr.Blocks:
         to_mix = ToMix(tabs)
         with tabs:
             with gr.Tab("Mix", id="mix"):
-                MixPage(engine, blocks, to_mix)
+                mix = MixPage(engine, blocks, to_mix)
             with gr.Tab("Train", id="train"):
                 TrainPage(engine, blocks, to_mix)
             with gr.Tab("Library", id="library"):
                 LibraryPage(engine, blocks, to_mix)
+            with gr.Tab("Compare", id="compare") as tab:
+                ComparePage(engine, blocks, to_mix, mix.fields, tab)
             with gr.Tab("Image info", id="image-info"):
                 ImageInfoPage(engine, to_mix)
     return blocks

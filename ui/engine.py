@@ -17,12 +17,10 @@ from sdlora import Base, Error, Mixer, load_base
 from sdlora.adapters.collection import Collection, Item
 from sdlora.bases.found import find_bases
 from sdlora.devices import pick_device
-from sdlora.mixing.mix import Given
-from sdlora.mixing.tags import read_tags
 from sdlora.precision import fastest_dtype
 from sdlora.resources import SAMPLE_ADAPTERS
 from sdlora.sampling.defaults import SamplingDefaults, defaults_for
-from sdlora.sampling.denoise import OnStep, Step
+from sdlora.sampling.denoise import Step
 from sdlora.sampling.preview import preview
 from sdlora.workspace_settings import read_settings
 
@@ -33,6 +31,7 @@ from .runs import Dispatcher, RunQueue
 from .runs.outcomes import keep_what_was_asked
 
 Result = TypeVar("Result")
+Tell = Callable[[Progress], None]
 GLANCE = 0.5  # seconds from one preview to the next
 MOST_WAITING = 64  # pictures that wait or are drawn, of all users together
 
@@ -116,14 +115,13 @@ class Engine:
         self.check_adapters(settings.adapters())
         return self._queue(lambda job: self._draw(settings, job))
 
-    def work(self, base: str, task: Callable[[Mixer, OnStep], Result]) -> Job[Result]:
-        """Queue something else on a base: a grid, an export. `task` calls the second it is given after each step."""
+    def work(self, base: str, task: Callable[[Mixer, Tell], Result]) -> Job[Result]:
+        """Queue something else on a base: a grid, an export. `task` tells how far it is, see `Job.tell`."""
         self._check_base(base)
 
         def run(job: Job[Result]) -> Result:
             job.tell(Progress("loading"))
-            mixer = Mixer(self._load(base), self.adapters_folder)
-            return task(mixer, self._teller(job, mixer.base))
+            return task(Mixer(self._load(base), self.library), job.tell)
 
         return self._queue(run)
 
@@ -131,11 +129,6 @@ class Engine:
         """Raises `Error` for a name that there is not. It is looked for in the library, never followed as a path."""
         if unknown := names - set(self.adapters()):
             raise Error(f"The adapter {min(unknown)} is no longer in the library: take it out of the mix.")
-
-    def key(self, name: str) -> str:
-        """What a mixer of ours and a mix file find an adapter by: its name, or its file where that is elsewhere."""
-        path = self.library.path(name)
-        return name if path.parent in (self.adapters_folder, SAMPLE_ADAPTERS) and path.stem == name else str(path)
 
     def close(self) -> None:
         """Cancel whatever is drawn or waits. Trainings go on."""
@@ -206,11 +199,11 @@ class Engine:
         """On the device's thread: everything from the base to the file."""
         job.tell(Progress("loading"))
         try:
-            mixer = Mixer(self._load(settings.base), library=self.adapters_folder)
-            prompt, mix = self._taken_apart(settings)
-            mixer.set(mix, settings.mode, equalise=settings.equalise)
+            mixer = Mixer(self._load(settings.base), self.library)
+            mixer.set(settings.mix, settings.mode, equalise=settings.equalise)
+            clock, glimpses = Clock(), Glimpses(mixer.base)
             [picture] = mixer.generate(
-                prompt,
+                settings.prompt,
                 settings.negative,
                 settings.seed,
                 steps=settings.steps,
@@ -221,7 +214,7 @@ class Engine:
                 image=settings.image,
                 strength=settings.strength,
                 second_pass=settings.second_pass,
-                on_step=self._teller(job, mixer.base),
+                on_step=lambda step: job.tell(replace(clock.progress(step), preview=glimpses.at(step))),
             )
         except torch.OutOfMemoryError:
             raise Error("The device ran out of memory: choose a smaller size, or close other programs.") from None
@@ -229,17 +222,6 @@ class Engine:
         name = f"{datetime.now():%Y%m%d-%H%M%S-%f}-{seed}.png"
         path = picture.save(self._drafts.place(name) if settings.draft else self.outputs / name)
         return Picture(path, str(picture.parameters), seed)
-
-    def _taken_apart(self, settings: Settings) -> tuple[str, dict[str, Given]]:
-        """The prompt without tags, and the mix with them: a tag may name an adapter of any of the library's folders."""
-        tagged = read_tags(settings.prompt)
-        mix = dict(settings.mix) | {tag.name: tag.given() for tag in tagged.tags}
-        prompt = tagged.text.strip() if tagged.tags or tagged.others else settings.prompt
-        return prompt, {self.key(name): given for name, given in mix.items()}
-
-    def _teller(self, job: Job[Any], base: Base) -> OnStep:
-        clock, glimpses = Clock(), Glimpses(base)
-        return lambda step: job.tell(replace(clock.progress(step), preview=glimpses.at(step)))
 
     def _load(self, name: str) -> Base:
         """The base, loaded unless it is the one at hand. The other is let go first: two may not fit."""

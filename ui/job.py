@@ -89,7 +89,8 @@ class Settings:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a job stands. `done` and `total` are steps, while waiting `total` is how many come before; 0 is unknown.
+    """Where a job stands. `done` and `total` are steps, or what `unit` says; while waiting `total` is how many come
+    before; 0 is unknown.
 
     `preview` is how the picture looked when somebody last looked.
     """
@@ -99,6 +100,7 @@ class Progress:
     total: int = 0
     seconds_left: float | None = None
     preview: Image.Image | None = field(default=None, compare=False)
+    unit: str = "step"
 
 
 @dataclass(frozen=True)

@@ -47,4 +47,4 @@ def _sentence(progress: Progress) -> str:
     if progress.stage == "loading":
         return "preparing the base and the mix"
     left = "" if progress.seconds_left is None else f" · {duration(progress.seconds_left)} left"
-    return f"step {progress.done} of {progress.total}{left}"
+    return f"{progress.unit} {progress.done} of {progress.total}{left}"

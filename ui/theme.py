@@ -6,7 +6,8 @@ from typing import Any
 import gradio as gr
 
 HERE = Path(__file__).parent
-CSS = [HERE / "style.css", HERE / "train" / "style.css"]
+PAGES = ("mix", "train", "library", "compare")
+CSS = [HERE / "style.css", *(HERE / page / "style.css" for page in PAGES)]
 
 
 def theme() -> Any:

@@ -28,7 +28,7 @@ class Given(NamedTuple):
     prompts of the grid; `varied` says whether an axis puts in adapters of its own."""
 
     cell: Cell
-    library: Path | None
+    library: adapter_library.Library | None
     checkpoints: Checkpoints
     prompts: list[str]
     varied: bool
@@ -46,7 +46,7 @@ def read_axes(
     written: Sequence[str | None],
     cell: Cell,
     *,
-    library: Path | None = None,
+    library: adapter_library.Library | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Axes:
     """The axes x, y and z of a grid whose pictures are `cell` where no axis says otherwise.

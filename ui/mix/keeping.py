@@ -6,15 +6,15 @@ from typing import Any
 
 import gradio as gr
 
+from sdlora import Mixer
 from sdlora.adapters.library import SUFFIX
 from sdlora.errors import Error
 from sdlora.files import is_safe_name
 from sdlora.mixing.mix_file import MixFile
 from sdlora.mixing.tags import read_tags
-from sdlora.sampling.denoise import OnStep
 
 from .. import text
-from ..engine import Engine
+from ..engine import Engine, Tell
 from ..to_mix import ForMix
 from ..toast import warn
 from .fields import Fields, Updates, Values
@@ -94,10 +94,9 @@ class Keeping:
             path = self._target(name)
             settings.check()
             self._engine.check_adapters(set(settings.mix))
-            keys = {self._engine.key(adapter): given for adapter, given in settings.mix.items()}
 
-            def export(mixer: Any, on_step: OnStep) -> float:
-                mixer.set(keys, settings.mode, equalise=settings.equalise)
+            def export(mixer: Mixer, tell: Tell) -> float:
+                mixer.set(settings.mix, settings.mode, equalise=settings.equalise)
                 return float(mixer.export(path, rank).relative)
 
             error = self._engine.work(settings.base, export).result()

@@ -45,12 +45,12 @@ class MixPage:
         self._plain = gr.State("")  # the prompt that shall be left as it is: somebody has pressed Undo
         with gr.Row(elem_id="mix"):
             with gr.Column(scale=5, min_width=300):
-                self._fields = Fields(engine)
+                self.fields = Fields(engine)
                 with gr.Row(visible=False, elem_id="absorbed") as self._absorbed:
                     self._told = gr.HTML(container=False)
                     self._undo = gr.Button("Undo", size="sm", scale=0, min_width=70, elem_id="undo")
-                self._fields.frame()
-                self._keeping = Keeping(engine, self._fields)
+                self.fields.frame()
+                self._keeping = Keeping(engine, self.fields)
                 with gr.Row(elem_id="own-style"):
                     gr.HTML(text.OWN_STYLE, container=False)
                     self._train = gr.Button("Train a style", size="sm", scale=0, min_width=120)
@@ -61,7 +61,7 @@ class MixPage:
         self._connect(blocks)
 
     def _connect(self, blocks: gr.Blocks) -> None:
-        fields, result, parts = self._fields, self._result, self._fields.parts
+        fields, result, parts = self.fields, self._result, self.fields.parts
         everything = list(parts.values())
         inputs = {*everything, self._plain, result.history, result.shown, result.live}
         notes = [self._absorbed, self._told, self._before, self._plain]
@@ -103,11 +103,11 @@ class MixPage:
 
     def _open(self, restored: str) -> Updates:
         """A page has been opened or loaded again: what was in this tab, or the two newest adapters."""
-        parts, bases = self._fields.parts, self._engine.bases()
+        parts, bases = self.fields.parts, self._engine.bases()
         kept = self._kept(restored)
         base = kept["base"] if kept and kept["base"] in bases else self._engine.base_name
         found = (kept or self._fresh()) | {"base": gr.update(choices=bases, value=base)}
-        updates = self._fields.updates({name: value for name, value in found.items() if name in parts})
+        updates = self.fields.updates({name: value for name, value in found.items() if name in parts})
         if not kept:
             updates |= self._usual(base)
         pictures = self._pictures(kept["pictures"]) if kept else []
@@ -129,7 +129,7 @@ class MixPage:
         """What the tab had before it was loaded again; None where it is new or holds something else."""
         try:
             *values, gallery = json.loads(restored)
-            found = dict(zip(self._fields.parts, values, strict=True))
+            found = dict(zip(self.fields.parts, values, strict=True))
             names = [Path(entry["image"]["path"]).name for entry in gallery or []]
             good = all(isinstance(found[name], str) for name in ("base", "prompt", "negative"))
             return {**found, "pictures": names} if good and isinstance(found["mix"], list) else None
@@ -149,7 +149,7 @@ class MixPage:
 
     def _choose_base(self, values: Values) -> Iterator[Updates]:
         """Load it, telling how far a download is. The samples are mini's: they are turned off on any other base."""
-        name = (values[self._fields.parts["base"]] or "").strip()
+        name = (values[self.fields.parts["base"]] or "").strip()
         had = downloaded(name)
         try:
             loading = self._engine.usual_later(name)
@@ -162,10 +162,10 @@ class MixPage:
             warn(problem)
             yield {self._result.status: ""}
             return
-        rows = values[self._fields.parts["mix"]] or []
+        rows = values[self.fields.parts["mix"]] or []
         samples = {file.stem for file in SAMPLE_ADAPTERS.glob("*.safetensors")} if name != "mini" else set()
         mix = [row | {"on": False} if row.get("name") in samples else row for row in rows]
-        yield self._usual(name) | ({self._fields.parts["mix"]: mix} if mix != rows else {})
+        yield self._usual(name) | ({self.fields.parts["mix"]: mix} if mix != rows else {})
 
     def _usual(self, base: str) -> Updates:
         """The base's own settings; a base that can't be loaded says why and leaves the fields alone."""
@@ -177,7 +177,7 @@ class MixPage:
             warn(problem)
             return {self._result.status: ""}
         named = {"steps": usual.steps, "guidance": usual.guidance, "width": usual.side, "height": usual.side}
-        return self._fields.updates(named) | {self._result.status: ""}
+        return self.fields.updates(named) | {self._result.status: ""}
 
     # Taking a prompt apart
 
@@ -189,7 +189,7 @@ class MixPage:
 
     def _taken_apart(self, values: Values) -> tuple[Values, Updates]:
         """The fields as they are then, and the updates that make them so."""
-        parts = self._fields.parts
+        parts = self.fields.parts
         prompt = values[parts["prompt"]] or ""
         if prompt == values[self._plain]:
             return values, {}
@@ -201,9 +201,9 @@ class MixPage:
             return values, {}
         if found is None:
             return values, {}
-        changed = self._fields.filled(found.settings, values)
+        changed = self.fields.filled(found.settings, values)
         had = {name: values[part] for name, part in parts.items()}
-        updates = self._fields.updates(changed)
+        updates = self.fields.updates(changed)
         sentence = text.absorbed(changed, found.left_out)
         notes = {self._absorbed: gr.update(visible=True), self._told: sentence, self._before: had, self._plain: ""}
         return {**values, **updates}, updates | notes
@@ -211,7 +211,7 @@ class MixPage:
     def _take_back(self, before: dict[str, Any] | None) -> Updates:
         if before is None:
             return {self._told: gr.skip()}
-        updates = self._fields.updates(before)
+        updates = self.fields.updates(before)
         return updates | {self._absorbed: gr.update(visible=False), self._before: None, self._plain: before["prompt"]}
 
     # Drawing
@@ -222,8 +222,8 @@ class MixPage:
             yield updates
 
         def todo() -> list[Settings]:
-            settings = self._fields.settings(values)
-            count = max(1, min(MOST_PICTURES, int(values[self._fields.parts["count"]] or 1)))
+            settings = self.fields.settings(values)
+            count = max(1, min(MOST_PICTURES, int(values[self.fields.parts["count"]] or 1)))
             seeds = [((settings.seed or 0) + number) % (LARGEST_SEED + 1) for number in range(count)]
             return [replace(settings, seed=seed) for seed in seeds] if settings.seed is not None else [settings]
 
@@ -246,12 +246,12 @@ class MixPage:
             yield {self._result.status: gr.skip()}
             return
         try:
-            settings = self._fields.settings(values)
+            settings = self.fields.settings(values)
         except Error as problem:
             warn(problem)
             return
         shown = values[self._result.shown]
-        lock = values[self._fields.parts["lock"]] and values[self._fields.parts["seed"]] is not None
+        lock = values[self.fields.parts["lock"]] and values[self.fields.parts["seed"]] is not None
         seed = settings.seed if lock or shown is None else shown.seed
         draft = replace(settings, seed=seed, steps=min(settings.steps, DRAFT_STEPS), draft=True)
         yield from self._drawing.draft(session(request), draft)
@@ -286,8 +286,8 @@ class MixPage:
         """The settings of the picture that is looked at, on the base that is chosen. Raises `Error`."""
         picture = values[self._result.shown]
         sent = self._sent(picture)
-        filled = self._fields.updates(self._fields.filled(sent, values))
-        settings = self._fields.settings({**values, **filled, self._fields.parts["lock"]: True})
+        filled = self.fields.updates(self.fields.filled(sent, values))
+        settings = self.fields.settings({**values, **filled, self.fields.parts["lock"]: True})
         return settings, picture
 
     def _sent(self, picture: Picture) -> ForMix:
@@ -303,7 +303,7 @@ class MixPage:
             return self._fill(self._sent(values[self._result.shown]), values)
         except Error as problem:
             warn(problem)
-            return {self._fields.parts["seed"]: gr.skip()}
+            return {self.fields.parts["seed"]: gr.skip()}
 
     def _receive(self, values: Values) -> Updates:
         """Another page has sent something."""
@@ -315,8 +315,8 @@ class MixPage:
         return self._fill(replace(sent, mix=mix), values)
 
     def _fill(self, sent: ForMix, values: Values) -> Updates:
-        updates = self._fields.updates(self._fields.filled(sent, values))
-        return updates or {self._fields.parts["seed"]: gr.skip()}
+        updates = self.fields.updates(self.fields.filled(sent, values))
+        return updates or {self.fields.parts["seed"]: gr.skip()}
 
     def _look_at(self, history: list[Picture], event: gr.SelectData) -> Updates:
         return self._result.looked_at(history[event.index])

@@ -8,6 +8,7 @@ from sdlora.files import is_safe_name, write_text
 from sdlora.mixing.mix import Given
 from sdlora.mixing.mix_file import MixFile, read_mix, write_mix
 from sdlora.mixing.modes import Mode
+from sdlora.resources import SAMPLE_ADAPTERS
 
 from ..engine import Engine
 
@@ -35,7 +36,7 @@ class Saved:
         if not mix:
             raise Error("The mix is empty: turn an adapter on first.")
         path = self._place("mix", name)
-        keys = {self._engine.key(adapter): given for adapter, given in mix.items()}
+        keys = {self._key(adapter): given for adapter, given in mix.items()}
         write_mix(path, keys, self._engine.adapters_folder, mode=mode, equalise=equalise)
         return path
 
@@ -70,6 +71,12 @@ class Saved:
         if chosen not in self.names():
             raise Error(f"{name or chosen} is no longer there: it was renamed or taken away.")
         return kind, self._folders[kind] / f"{name}{self._ends[kind]}"
+
+    def _key(self, name: str) -> str:
+        """What any tool of ours finds an adapter by: its name, or its file where that is elsewhere."""
+        path = self._engine.library.path(name)
+        near = path.parent in (self._engine.adapters_folder, SAMPLE_ADAPTERS)
+        return name if near and path.stem == name else str(path)
 
     def _place(self, kind: str, name: str) -> Path:
         name = name.strip()

@@ -1,0 +1,5 @@
+"""The Compare page."""
+
+from .page import ComparePage
+
+__all__ = ["ComparePage"]
