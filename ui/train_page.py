@@ -1,6 +1,6 @@
 """The page on which adapters are trained: images, captions and settings on its first half, the runs on the other."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gradio as gr
@@ -16,6 +16,7 @@ from .toast import warn
 from .train.captions import Captions
 from .train.estimate import estimate
 from .train.images import Images, Updates
+from .train.measuring import measured
 from .train.runs import Runs
 from .train.settings import Settings
 
@@ -41,6 +42,7 @@ class TrainPage:
                     gr.HTML("<h2>Settings</h2>", container=False)
                     self._settings = Settings()
                     self._estimate = gr.HTML(elem_id="estimate", container=False)
+                    self._measure = gr.Button("Measure one step", size="sm", elem_id="measure")
                     self._note = gr.HTML(container=False)
                     self._start = gr.Button("Start", variant="primary", elem_id="start")
             with gr.Tab("Runs", id="runs"):
@@ -57,6 +59,14 @@ class TrainPage:
             settings.parts[key].blur(self._foresee, self._form, self._estimate, **QUIET)
         base, preset = settings.parts["base"], settings.parts["preset"]
         base.input(self._choose_base, self._form, [base, preset, self._estimate], **QUIET)
+        self._measure.click(
+            self._measured,
+            self._form,
+            [self._measure, self._estimate],
+            concurrency_id="measure",
+            concurrency_limit=2,
+            **QUIET,
+        )
         started = self._start.click(
             self._begin, {*self._form, runs.chosen}, [self._tabs, runs.chosen, self._note], **QUIET
         )
@@ -118,15 +128,35 @@ class TrainPage:
             said.append("The images have no captions: give a trigger word, which then stands in for them.")
         return text.note(" ".join(said))
 
+    def _measured(self, values: Mapping[Any, Any]) -> Iterator[Updates]:
+        """The estimate, with one real step measured."""
+        yield {self._measure: gr.update(interactive=False), self._estimate: text.note("One real step is made …")}
+        said = ""
+        try:
+            config = self._config(values, name="estimate")
+            said = self._engine.on_device(lambda: measured(config))
+        except Error as problem:
+            warn(problem)
+        yield {
+            self._measure: gr.update(interactive=True),
+            self._estimate: text.note(said) if said else self._foreseen(values),
+        }
+
+    def _config(self, values: Mapping[Any, Any], **given: Any) -> TrainConfig:
+        """What the page asks for. Raises `Error` for what is missing or can't be."""
+        if not values[self._images.chosen]:
+            raise Error("There are no images yet: drop some, or choose some that are here.")
+        dataset = self._shelf.get(values[self._images.chosen])
+        given = {"images": str(dataset.folder.resolve()), "workspace": str(self._engine.workspace), **given}
+        config = self._settings.read(values, **given)
+        if config.base not in self._engine.groups():
+            raise Error(f"There is no base {config.base!r} on this computer: pick one from the list.")
+        return config
+
     def _begin(self, values: Mapping[Any, Any]) -> Updates:
         """Start was pressed: the run is put into the queue, and looked at."""
         try:
-            if not values[self._images.chosen]:
-                raise Error("There are no images yet: drop some, or choose some that are here.")
-            dataset = self._shelf.get(values[self._images.chosen])
-            config = self._settings.read(values, images=str(dataset.folder.resolve()))
-            if config.base not in self._engine.groups():
-                raise Error(f"There is no base {config.base!r} on this computer: pick one from the list.")
+            config = self._config(values)
             if "keep_checkpoints" not in config.model_fields_set:
                 config = config.model_copy(update={"keep_checkpoints": CHECKPOINTS})
             ticket = self._queue.add(config)

@@ -2,7 +2,9 @@
 much. The step is undone: the adapter and the optimiser that it was made with are thrown away, and no random number is
 drawn from a generator that anybody else draws from."""
 
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +79,29 @@ class Preflight:
         free_caches()
         return bytes_ if done else None
 
+    def seconds(self, config: ResolvedConfig) -> float:
+        """What an optimiser's step takes: the second of two, for the first one warms up the device."""
+        self.size = largest_bucket(config, self._material)
+        with self._ready(config) as (step, _):
+            took = 0.0
+            for _ in range(2):
+                began = time.perf_counter()
+                step()
+                if self._device.type == "cuda":
+                    torch.cuda.synchronize(self._device)
+                took = time.perf_counter() - began
+        return took * config.gradient_accumulation
+
     def _measured(self, config: ResolvedConfig) -> int:
+        with self._ready(config) as (step, encoder_trains):
+            _, peak = peak_memory(step, self._device)
+        gradients = 4 * self.parameters if config.gradient_accumulation > 1 else 0
+        freed = freed_bytes(self._base, config, self._device, encoder_trains=encoder_trains)
+        return peak + step.optimiser_bytes + gradients - freed
+
+    @contextmanager
+    def _ready(self, config: ResolvedConfig) -> Iterator[tuple["_OneStep", bool]]:
+        """A step that can be made, and whether a text encoder trains; the base is as before afterwards."""
         base, device = self._base, self._device
         paths = select(base.modules(), config.targets)
         encoder_trains = any(path.startswith("text_encoder") for path in paths)
@@ -85,15 +109,10 @@ class Preflight:
         layers = inject(base, paths, rank=config.rank, alpha=config.effective_alpha, dropout=config.dropout)
         self.parameters = sum(p.numel() for layer in layers.values() for p in (layer.down, layer.up))
         try:
-            step = _OneStep(base, config, layers, self.size, device, encoder_trains)
-            _, peak = peak_memory(step, device)
+            yield _OneStep(base, config, layers, self.size, device, encoder_trains), encoder_trains
         finally:
             eject(base, layers)
             base.unet.eval()
-        gradients = 4 * self.parameters if config.gradient_accumulation > 1 else 0
-        return (
-            peak + step.optimiser_bytes + gradients - freed_bytes(base, config, device, encoder_trains=encoder_trains)
-        )
 
 
 class _OneStep:

@@ -76,6 +76,12 @@ def test_a_name_is_kept_free_for_each_run(queue):
     assert [queue.add(config("ink")).run for _ in range(2)] == ["ink-3", "ink-4"]
 
 
+def test_only_what_was_given_is_written_so_that_the_preset_decides_on_the_rest(queue):
+    queue.add(TrainConfig(name="a", images="sample:ink", steps=3))
+    written = TrainConfig.load(queue.config_file("a"))
+    assert written.model_fields_set == {"name", "images", "steps", "workspace"}
+
+
 def test_the_queue_has_an_end(queue):
     for number in range(MOST):
         queue.add(config(f"run {number}"))
@@ -163,7 +169,9 @@ def test_a_run_that_makes_room_goes_on_by_itself(queue, monkeypatch):
 def test_a_run_outlives_its_server_and_a_killed_one_is_recognised(queue, tmp_path):
     """Another process starts it and is gone; we find it at work, kill it, and it can be resumed."""
     queue.add(config("a", steps=5000, checkpoint_every=2))
-    code = f"from pathlib import Path; from ui.runs import RunQueue; RunQueue(Path({str(queue.workspace)!r})).start_next()"
+    code = (
+        f"from pathlib import Path; from ui.runs import RunQueue; RunQueue(Path({str(queue.workspace)!r})).start_next()"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
     until(lambda: standing(queue, "a").step >= 4, Dispatcher(queue))
     ticket = queue.ticket("a")

@@ -76,7 +76,7 @@ def test_steps_are_foretold_by_preset_images_and_what_is_given():
     assert usual.epochs == pytest.approx(usual.steps * usual.batch / images)
     assert foretold(steps=30).steps == 30
     assert foretold(epochs=2, batch_size=1).steps == 2 * images
-    assert any("shows after the first steps" in sentence for sentence in usual.sentences)
+    assert any("measure one step to know" in sentence for sentence in usual.sentences)
     with pytest.raises(Error, match="There is no preset 'none' for mini: there is character or style"):
         foretold(preset="none")
     assert presets("mini") == ["character", "style"]

@@ -88,7 +88,7 @@ class RunQueue:
             _refuse_too_many(tickets)
             name = self._free_name(config.name, {ticket.run for ticket in tickets})
             own = config.model_copy(update={"name": name, "workspace": str(self.workspace)})
-            write_text(self.config_file(name), own.toml())
+            write_text(self.config_file(name), own.asked_toml())
             self.log_file(name).unlink(missing_ok=True)
             tickets.append(Ticket(name))
             return tickets[-1]

@@ -45,7 +45,7 @@ class Estimate:
             f"each of the {self.images} images about {self.epochs:.0f} times."
         ]
         if self.seconds is None:
-            said.append("How long it takes shows after the first steps: nothing was trained on this base here yet.")
+            said.append("Nothing was trained on this base here yet: measure one step to know how long it takes.")
         else:
             said.append(f"About {duration(self.seconds)}, as the steps of {self.like} took.")
         if self.memory:

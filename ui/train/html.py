@@ -196,7 +196,7 @@ def _choices(run: str, column: Column) -> str:
     kept = gone or ("disabled" if column.kept else "")
     data = f"data-run='{escape(run)}' data-step='{column.step}'"
     return (
-        f"<button class='small' data-do='try' {data} {gone} aria-label='Try step {column.step}'>Try</button>"
-        f"<button class='small' data-do='keep' {data} {kept} aria-label='Keep step {column.step}'>Keep this one"
-        "</button>"
+        f"<button class='small' data-do='try' {data} {gone} aria-label='Try: step {column.step}'>Try</button>"
+        f"<button class='small' data-do='keep' {data} {kept} "
+        f"aria-label='Keep this one: step {column.step}'>Keep this one</button>"
     )

@@ -1,6 +1,8 @@
 """The part of the Train page that shows the queue and one of the runs, while it lives and afterwards."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -11,7 +13,7 @@ from sdlora.training.checkpoints import Checkpoint
 
 from .. import text
 from ..runs import Dispatcher, outcomes
-from ..runs.watching import Standing, columns, curves, log_text, prompts, standing
+from ..runs.watching import Point, Standing, columns, curves, log_text, prompts, standing
 from ..to_mix import ForMix, ToMix
 from ..toast import warn
 from . import html
@@ -20,6 +22,14 @@ from .images import Updates
 EVERY = 1.5  # seconds between two looks
 COLOURS = {"loss, smoothed": "#0d9488", "held-out loss": "#ea580c", "the same on training images": "#94a3b8"}
 MOST_EARLIER = 200
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of the page: `sign` tells whether it has changed, `update` makes what is sent to the page then."""
+
+    sign: Any
+    update: Callable[[], Any]
 
 
 class Runs:
@@ -101,9 +111,7 @@ class Runs:
         out = self.outputs
         self._timer.tick(self.look, here, out, concurrency_limit=16, **quiet)
         self._list.click(self._clicked, here, out, **quiet)
-        self._earlier.input(
-            lambda values: self.look(values, values[self._earlier]), {*here, self._earlier}, out, **quiet
-        )
+        self._earlier.input(self._choose, {*here, self._earlier}, out, **quiet)
         for button, ask in ((self._pause, self._queue.pause), (self._stop, self._stop_and_keep)):
             button.click(self._asking(ask), here, out, **quiet)
         self._resume.click(self._asking(self._queue.resume), here, out, **quiet)
@@ -124,39 +132,37 @@ class Runs:
             changed |= {self.chosen: chosen, self.note: "", self._large: gr.update(visible=False)}
         parts = self._parts(chosen, known)
         seen = values[self._seen]
-        news = {key: (sign, update) for key, (sign, update) in parts.items() if seen.get(key) != sign}
+        news = {key: part for key, part in parts.items() if seen.get(key) != part.sign}
         if news:
-            changed[self._seen] = {**seen, **{key: sign for key, (sign, _) in news.items()}}
-        return changed | {self._live[key]: update for key, (_, update) in news.items()}
+            changed[self._seen] = {**seen, **{key: part.sign for key, part in news.items()}}
+        return changed | {self._live[key]: part.update() for key, part in news.items()}
 
-    def _parts(self, run: str, known: list[str]) -> dict[str, tuple[Any, Any]]:
-        """Part of the page -> what tells whether it has changed, and how to show it."""
+    def _parts(self, run: str, known: list[str]) -> dict[str, _Part]:
         under_way = [standing(self._queue, ticket.run) for ticket in self._queue.tickets()]
         now = next((one for one in under_way if one.run == run), standing(self._queue, run) if run else None)
         lines, state = html.queue(under_way, run), html.status(now)
-        parts: dict[str, tuple[Any, Any]] = {
-            "list": (lines, lines),
-            "earlier": ((run, *known), gr.update(choices=known[:MOST_EARLIER], value=run or None)),
-            "status": (state, state),
+        parts = {
+            "list": _Part(lines, lambda: lines),
+            "earlier": _Part((run, *known), lambda: gr.update(choices=known[:MOST_EARLIER], value=run or None)),
+            "status": _Part(state, lambda: state),
         }
         if now is None:
             return parts
         return parts | self._run_parts(now) | self._buttons(now)
 
-    def _run_parts(self, now: Standing) -> dict[str, tuple[Any, Any]]:
+    def _run_parts(self, now: Standing) -> dict[str, _Part]:
         folder = self._queue.run_folder(now.run)
         points, steps = curves(folder), columns(folder)
         words = log_text(self._queue.log_file(now.run))
         grid = (now.run, *((one.step, len(one.pictures), one.keepable, one.best, one.kept) for one in steps))
-        frame = pd.DataFrame([vars(point) for point in points], columns=["step", "loss", "series"])
         last = (now.run, len(points), points[-1].step if points else 0, points[0].step if points else 0)
         return {
-            "grid": (grid, html.previews(now.run, steps, prompts(folder)) if steps else ""),
-            "plot": (last, gr.update(visible=len(points) > 1, value=frame)),
-            "log": ((now.run, len(words), words[-80:]), words),
+            "grid": _Part(grid, lambda: html.previews(now.run, steps, prompts(folder)) if steps else ""),
+            "plot": _Part(last, lambda: gr.update(visible=len(points) > 1, value=_frame(points))),
+            "log": _Part((now.run, len(words), words[-80:]), lambda: words),
         }
 
-    def _buttons(self, now: Standing) -> dict[str, tuple[Any, Any]]:
+    def _buttons(self, now: Standing) -> dict[str, _Part]:
         ticket = self._queue.ticket(now.run)
         folder = self._queue.run_folder(now.run)
         seen = {
@@ -164,11 +170,10 @@ class Runs:
             "stop": now.doing in ("preparing", "training", "paused") and ticket is not None,
             "resume": now.doing in ("paused", "stopped", "failed", "died"),
             "try": now.over and folder.adapter_file.is_file(),
-            "again": self._queue.run_folder(now.run).config_file.is_file()
-            or self._queue.config_file(now.run).is_file(),
+            "again": folder.config_file.is_file() or self._queue.config_file(now.run).is_file(),
             "longer": now.doing in ("finished", "stopped") and bool(Checkpoint.steps(folder.checkpoints)),
         }
-        return {key: (shown, gr.update(visible=shown)) for key, shown in seen.items()}
+        return {key: _Part(shown, partial(gr.update, visible=shown)) for key, shown in seen.items()}
 
     # --- asking -------------------------------------------------------------------------------------------------
 
@@ -249,3 +254,7 @@ class Runs:
         prompt = next(iter(prompts(self._queue.run_folder(run)).values()), None)
         settings = ForMix(base=config.base, prompt=prompt, mix={adapter: 1.0}, words=config.trigger or "")
         return dict(zip(self._to_mix.outputs, self._to_mix.send(settings), strict=True))
+
+
+def _frame(points: Sequence[Point]) -> pd.DataFrame:
+    return pd.DataFrame([vars(point) for point in points], columns=["step", "loss", "series"])
