@@ -1,0 +1,1 @@
+"""The parts of the library's page, a file each."""
