@@ -246,6 +246,10 @@ class TrainConfig(BaseModel):
         """The settings as a TOML file; what is unset is left out."""
         return tomlkit.dumps({k: v for k, v in self.model_dump().items() if v is not None})
 
+    def asked_toml(self) -> str:
+        """Only what was given, so that a preset decides on all else."""
+        return tomlkit.dumps({k: v for k, v in self.model_dump(exclude_unset=True).items() if v is not None})
+
 
 class ResolvedConfig(TrainConfig):
     """A config with nothing left to choose: what a run's `config.toml` holds and a resume uses again."""
