@@ -6,7 +6,9 @@ from pathlib import Path
 import gradio as gr
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
+from PIL import Image
 
+from sdlora.data.images import MAX_PIXELS
 from sdlora.version import VERSION
 
 from .api import api_router
@@ -14,6 +16,7 @@ from .api.docs import docs_page
 from .api.refusals import add_refusals
 from .app import pages
 from .engine import Engine
+from .library.pictures import library_router
 from .safety import Gate, Hosts, Password
 from .safety.bodies import LARGEST_UPLOAD
 from .theme import CSS, theme
@@ -23,9 +26,11 @@ def web_app(engine: Engine, hosts: Hosts, password: Password | None = None) -> G
     """The whole app for an engine, ready to be served. `password` None: everybody who reaches it may use it."""
     uploads = (engine.workspace / "cache" / "uploads").resolve()
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)  # asked for wherever Gradio puts a file
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Gradio opens pictures itself; Pillow refuses those of twice as many
     app = FastAPI(title="sdlora", version=VERSION, description=_ABOUT, docs_url=None, redoc_url=None)
     add_refusals(app)
     app.include_router(api_router(engine, uploads))
+    app.include_router(library_router(engine))
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, str]:
