@@ -1,5 +1,6 @@
 """The page as a user meets it: the real app, a real browser, pictures of mini with two real adapters."""
 
+import base64
 import os
 import re
 import shutil
@@ -277,7 +278,7 @@ def test_what_a_mix_may_say_stands_behind_a_disclosure(page, workspace):
     path = new_picture(page, workspace)
     assert "<lora:clay:0.8:0.5:start=0.25>" in parameters(path)
     assert '"blocks"' in Image.open(path).text["sdlora"]
-    page.get_by_label("in turns").or_(page.get_by_label("switch")).first.check()
+    page.get_by_label("Switch: in turns").check()
     page.get_by_label("ink", exact=True).check()
     assert '"mode": "switch"' in Image.open(new_picture(page, workspace)).text["sdlora"]
 
@@ -616,7 +617,9 @@ def test_a_password_is_asked_for_and_a_taken_port_is_left(workspace, address, tm
         with pytest.raises(urllib.error.HTTPError) as refusal:
             urllib.request.urlopen(f"{other}config")
         assert refusal.value.code == 401
-        with urllib.request.urlopen(f"{other}login", b"username=sdlora&password=open+sesame") as answer:
+        pair = base64.b64encode(b"sdlora:open sesame").decode()
+        request = urllib.request.Request(f"{other}config", headers={"Authorization": f"Basic {pair}"})
+        with urllib.request.urlopen(request) as answer:
             assert answer.status == 200
     finally:
         process.terminate()
