@@ -125,7 +125,7 @@ def test_a_broken_adapter_file_has_no_trigger_and_one_sentence(tmp_path):
     (tmp_path / "adapters").mkdir()
     (tmp_path / "adapters" / "broken.safetensors").write_bytes(b"no adapter")
     engine = Engine(tmp_path)
-    assert engine.adapters() == ["broken"]
+    assert "broken" in engine.adapters()
     assert engine.trigger("broken") == ""
     job = engine.start(replace(SETTINGS, mix={"broken": 1.0}))
     with pytest.raises(Error, match="broken"):
@@ -153,7 +153,7 @@ def test_a_link_out_of_the_library_is_no_adapter_of_it(tmp_path):
     (tmp_path / "adapters" / "inside.safetensors").write_bytes(b"")
     (tmp_path / "adapters" / "alias.safetensors").symlink_to(tmp_path / "adapters" / "inside.safetensors")
     (tmp_path / "adapters" / "link.safetensors").symlink_to(tmp_path / "outside.safetensors")
-    assert Engine(tmp_path).adapters() == ["alias", "inside"]
+    assert [name for name in Engine(tmp_path).adapters() if not name.startswith("sample-")] == ["alias", "inside"]
 
 
 def test_the_queue_has_an_end(tmp_path, monkeypatch):

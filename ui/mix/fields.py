@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from sdlora.mixing.modes import MODES
+from sdlora.mixing.modes import MODES, Mode
 from sdlora.sampling.samplers import DEFAULT, SAMPLERS
 
 from ..engine import Engine
@@ -14,6 +14,7 @@ from ..job import LARGEST_SEED, MOST_STEPS, Settings
 from ..to_mix import ForMix
 from .rows import Rows, mix_of, row_of
 
+ACTING: dict[Mode, str] = {"blend": "all at once", "switch": "in turns", "composite": "averaged"}
 MOST_PICTURES = 16  # of one press of Generate
 PROMPT = "red apple"
 Values = Mapping[Any, Any]  # component: what is in it
@@ -66,8 +67,8 @@ class Fields:
             prompt=of["prompt"] or "",
             negative=of["negative"] or "",
             seed=secrets.randbelow(LARGEST_SEED + 1) if of["seed"] is None or not of["lock"] else of["seed"],
-            steps=int(of["steps"]),
-            guidance=float(of["guidance"]),
+            steps=int(of["steps"] or 0),
+            guidance=float(of["guidance"] or 0),
             sampler=of["sampler"],
             width=of["width"],
             height=of["height"],
@@ -117,10 +118,9 @@ class Fields:
             self.parts["clip_skip"] = gr.Number(1, label="Clip skip", precision=0, minimum=1, maximum=12, min_width=90)
         with gr.Row():
             self.parts["mode"] = gr.Radio(
-                list(MODES),
+                [(f"{mode.capitalize()}: {ACTING[mode]}", mode) for mode in MODES],
                 value="blend",
                 label="How adapters act together",
-                info="all at once · in turns · each on its own, then averaged",
                 min_width=220,
             )
             self.parts["equalise"] = gr.Checkbox(

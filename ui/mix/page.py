@@ -1,10 +1,8 @@
 """The page on which pictures are made: base, prompt, adapters, and what comes of them."""
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -24,10 +22,10 @@ from .absorb import absorb, known
 from .browser import BEGIN, KEEP, RESTORE
 from .downloads import downloaded
 from .drawing import Drawing
-from .fields import MOST_PICTURES, PROMPT, Fields, Updates, Values
+from .fields import MOST_PICTURES, Fields, Updates, Values
 from .keeping import Keeping
-from .result import HISTORY, Result
-from .rows import Row
+from .opening import fresh, read_kept, still_there
+from .result import Result
 
 DRAFT_STEPS = 8
 VARIATIONS, VARIED = 4, 0.6  # pictures of a press of Vary, and how much of the picture is drawn anew in them
@@ -104,48 +102,16 @@ class MixPage:
     def _open(self, restored: str) -> Updates:
         """A page has been opened or loaded again: what was in this tab, or the two newest adapters."""
         parts, bases = self.fields.parts, self._engine.bases()
-        kept = self._kept(restored)
+        kept = read_kept(restored, list(self.fields.parts))
         base = kept["base"] if kept and kept["base"] in bases else self._engine.base_name
-        found = (kept or self._fresh()) | {"base": gr.update(choices=bases, value=base)}
+        found = (kept or fresh(self._engine)) | {"base": gr.update(choices=bases, value=base)}
         updates = self.fields.updates({name: value for name, value in found.items() if name in parts})
         if not kept:
             updates |= self._usual(base)
-        pictures = self._pictures(kept["pictures"]) if kept else []
+        pictures = still_there(kept["pictures"], self._engine.outputs) if kept else []
         return (
             updates | self._result.finished(pictures) | {self._keeping.saved: gr.update(choices=self._keeping.names())}
         )
-
-    def _fresh(self) -> dict[str, Any]:
-        """Never empty: the newest own adapters, else the samples."""
-        self._engine.adapters()
-        items = [item for item in self._engine.library.items() if not item.listed.summary.problem]
-        own = sorted((item for item in items if item.own), key=lambda item: (-item.version, item.id))[:2]
-        chosen = sorted(own or (item for item in items if item.folder == SAMPLE_ADAPTERS), key=lambda item: item.id)
-        words = dict.fromkeys(item.trigger for item in chosen if item.trigger)
-        rows = [Row(name=item.id, on=True, weight=item.sidecar.weight or 0.8) for item in chosen]
-        return {"mix": rows, "prompt": ", ".join([PROMPT, *words])}
-
-    def _kept(self, restored: str) -> dict[str, Any] | None:
-        """What the tab had before it was loaded again; None where it is new or holds something else."""
-        try:
-            *values, gallery = json.loads(restored)
-            found = dict(zip(self.fields.parts, values, strict=True))
-            names = [Path(entry["image"]["path"]).name for entry in gallery or []]
-            good = all(isinstance(found[name], str) for name in ("base", "prompt", "negative"))
-            return {**found, "pictures": names} if good and isinstance(found["mix"], list) else None
-        except (ValueError, TypeError, KeyError):
-            return None
-
-    def _pictures(self, names: list[str]) -> list[Picture]:
-        """Those of the session's pictures that are still there. A name comes from the browser: it is no path."""
-        found = []
-        for name in names[:HISTORY]:
-            path = self._engine.outputs / Path(name).name
-            try:
-                found.append(Picture(path, open_picture(path)[1]))
-            except Error:
-                continue
-        return found
 
     def _choose_base(self, values: Values) -> Iterator[Updates]:
         """Load it, telling how far a download is. The samples are mini's: they are turned off on any other base."""
@@ -191,7 +157,7 @@ class MixPage:
         """The fields as they are then, and the updates that make them so."""
         parts = self.fields.parts
         prompt = values[parts["prompt"]] or ""
-        if prompt == values[self._plain]:
+        if prompt == values[self._plain] or ":" not in prompt:  # nothing to take apart, so no folder is looked into
             return values, {}
         try:
             self._engine.adapters()
