@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin
 from PIL import Image
 
 from sdlora.bases import Base
@@ -46,7 +47,9 @@ def our_config(base: Base, material: Material, folder: Path, resolution: int, ra
 def our_trainer(base: Base, config: ResolvedConfig, material: Material, *, compiled: bool) -> Trainer:
     """A run of our own trainer, ready for its first step."""
     config = config.model_copy(update={"compile": compiled})
-    return Trainer(config, base, material, RunFolder.create(config), Accelerator(cpu=True), Reporter(visible=False))
+    plugin = GradientAccumulationPlugin(num_steps=config.gradient_accumulation)
+    accelerator = Accelerator(cpu=True, gradient_accumulation_plugin=plugin)
+    return Trainer(config, base, material, RunFolder.create(config), accelerator, Reporter(visible=False))
 
 
 def floor_step(base: Base, config: ResolvedConfig) -> Callable[[], None]:

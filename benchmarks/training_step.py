@@ -26,10 +26,10 @@ from sdlora.files import write_text
 from sdlora.training.config import ResolvedConfig
 from sdlora.training.defaults import PRECISIONS
 from sdlora.training.material import Material
+from sdlora.training.memory_use import peak_memory
 
 from .machine import load, machine
-from .memory import can_measure, peak_memory
-from .our_step import floor_step, one_picture, our_config, our_trainer
+from .our_step import CPU, floor_step, one_picture, our_config, our_trainer
 from .peft_loop import peft_step
 
 Step = Callable[[], object]
@@ -112,7 +112,7 @@ def memory_of(name: str, peft_precision: str, quick: bool) -> dict[str, int]:
 def print_memory(name: str, peft_precision: str, quick: bool) -> None:
     with Bench.open(quick) as bench:
         step = bench.contender(name, peft_precision, keep=False)
-        before, peak = peak_memory(lambda: [step() for _ in range(WARM_UP)])
+        before, peak = peak_memory(lambda: [step() for _ in range(WARM_UP)], CPU)
     print(json.dumps({"before": before, "peak": peak}))
 
 
@@ -148,7 +148,7 @@ def report(quick: bool, rounds: int, with_memory: bool) -> str:
         times = interleaved(contenders, rounds)
         config, name = bench.config, "mini" if quick else "SD 1.5 (random weights)"
     precisions = dict.fromkeys(contenders, config.precision) | {PEFT: peft_precision}
-    measured = [n for n in contenders if n != FLOOR] if with_memory and can_measure() else []
+    measured = [n for n in contenders if n != FLOOR] if with_memory else []
     memory = {n: memory_of(n, peft_precision, quick) for n in measured}
     slower = ", ".join(f"{precision} {value:.2f} s" for precision, value in both.items())
     return "\n".join([
