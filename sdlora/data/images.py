@@ -15,13 +15,16 @@ MAX_PIXELS = 2**27
 ORIENTATION, FIRST_ON_ITS_SIDE = 0x0112, 5  # EXIF; 5 to 8 swap width and height
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, side: int | None = None) -> Image.Image:
     """The picture as 8-bit RGB: upright by its EXIF orientation, transparency on white, first frame of an animation.
 
-    Raises Error where it cannot be decoded or is too large to be decoded safely.
+    For a thumbnail of `side` pixels a JPEG is decoded smaller than it is, which takes a tenth of the time. Raises Error
+    where it cannot be decoded or is too large to be decoded safely.
     """
     try:
         with _header_read(path) as image:
+            if side:
+                image.draft("RGB", (side, side))
             image.load()
             return _on_white(_upright(image))
     except Exception as problem:  # decoders raise whatever they stumble over: OSError, SyntaxError, struct.error, …

@@ -85,9 +85,7 @@ Name = Annotated[str, BeforeValidator(_safe_name)]
 Place = Annotated[str, BeforeValidator(_as_text)]
 Targets = Annotated[list[str], BeforeValidator(_listed)]
 Prompts = Annotated[list[str] | str, BeforeValidator(_prompts)]
-Weights = Annotated[
-    list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1), BeforeValidator(_numbers)
-]
+Weights = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1), BeforeValidator(_numbers)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from .checkpoints import Checkpoint
 from .finding import find_run
 from .judging import Best
 from .progress import Reporter
+from .report import write_report
 from .run_folder import RunFolder
 
 STARTED = "ss_training_started_at"
@@ -56,6 +58,8 @@ def keep(which: str, step: int | Literal["best", "last"], workspace: Path) -> Ke
     run.keep(number if isinstance(step, int) else None)
     before = run.status().get("adapter_step")
     run.note_adapter(target, number)
+    with suppress(OSError):  # the page says of which step the adapter is
+        write_report(run)
     return Kept(run.name, number, target, before)
 
 

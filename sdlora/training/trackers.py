@@ -24,11 +24,11 @@ PROJECT = "sdlora"
 PRIVATE = {*PLACES, "workspace", "sample_prompts"}  # where things lie on this computer is nobody's business
 SCALARS = {
     "loss": "train/loss",
-    "grad_norm": "train/gradient norm",
-    "learning_rate": "train/learning rate",
-    "holdout_loss": "held out/loss",
-    "train_loss": "held out/the same on training images",
-    "drift": "held out/drift",
+    "grad_norm": "train/gradient_norm",
+    "learning_rate": "train/learning_rate",
+    "holdout_loss": "holdout/loss",
+    "train_loss": "holdout/loss_on_training_images",
+    "drift": "holdout/drift",
 }
 
 

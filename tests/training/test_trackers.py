@@ -59,7 +59,7 @@ def test_a_tracker_is_told_of_everything_and_of_no_path(tracked, own, images, tm
     run = sdlora.train(tracked("own"), quiet=True)
     rows = [(values, step) for kind, values, step in own.told if kind == "log"]
     assert [step for values, step in rows if "train/loss" in values] == [1, 2, 3, 4]
-    assert [step for values, step in rows if "held out/loss" in values and "held out/drift" in values] == [0, 2, 4]
+    assert [step for values, step in rows if "holdout/loss" in values and "holdout/drift" in values] == [0, 2, 4]
     losses = {row["step"]: row["loss"] for row in RunFolder(run.folder).metrics() if "loss" in row}
     assert {step: values["train/loss"] for values, step in rows if "train/loss" in values} == losses
     pictures = {step: values for kind, values, step in own.told if kind == "images"}
@@ -112,7 +112,7 @@ def test_tensorboard_shows_one_run_also_where_it_was_resumed(tracked, monkeypatc
     run = sdlora.train(config, resume=True, quiet=True)
     events = EventAccumulator(str(run.folder / "tensorboard"), size_guidance={"scalars": 0, "images": 0}).Reload()
     assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4]
-    assert [event.step for event in events.Scalars("held_out/loss")] == [0, 2, 4]
+    assert [event.step for event in events.Scalars("holdout/loss")] == [0, 2, 4]
     losses = [row["loss"] for row in RunFolder(run.folder).metrics() if "loss" in row]
     assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(losses, rel=1e-6)
     assert [event.step for event in events.Images("samples/1-weight-1")] == [2, 4]

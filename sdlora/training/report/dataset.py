@@ -8,7 +8,7 @@ from typing import Any
 
 from ...data.doctor import examine
 from ...data.folder import Example
-from ...data.images import open_image
+from ...data.images import open_image, upright_size
 from ...data.views import centred
 from ...errors import Error
 from ...files import write_text
@@ -19,7 +19,7 @@ from ..preparation import viewing_of
 from ..run_folder import RunFolder
 from .images import THUMBNAIL_SIDE, data_uri
 
-MOST_EXAMINED = 200  # images that the doctor looks at before each training; `sdlora doctor` looks at all
+MOST_EXAMINED = 100  # images that the doctor looks at before each training; `sdlora doctor` looks at all
 MOST_SHOWN = 96  # images with a thumbnail, of those that are trained on and of those that are held out
 
 
@@ -77,17 +77,17 @@ def _findings(config: ResolvedConfig, material: Material) -> list[dict[str, str]
 def _shown(config: ResolvedConfig, examples: Sequence[Example], held_out: bool) -> Iterator[dict[str, Any]]:
     buckets = viewing_of(config).buckets[0]
     for example in examples[:MOST_SHOWN]:
-        image = open_image(example.path)
-        view = centred(*image.size, buckets.size_for(*image.size))
+        size = upright_size(example.path)
+        view = centred(*size, buckets.size_for(*size))
         yield {
             "file": _below(example.path, config),
             "caption": example.caption,
             "repeats": example.repeats,
             "held_out": held_out,
-            "size": list(image.size),
+            "size": list(size),
             "bucket": list(view.size),
-            "lost": round(view.lost(*image.size), 4),
-            "thumbnail": data_uri(image, THUMBNAIL_SIDE),
+            "lost": round(view.lost(*size), 4),
+            "thumbnail": data_uri(open_image(example.path, THUMBNAIL_SIDE), THUMBNAIL_SIDE),
         }
 
 
