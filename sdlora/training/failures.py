@@ -64,11 +64,12 @@ def told(run: RunFolder) -> Iterator[None]:
 
 
 def _outside(problem: OSError, run: RunFolder) -> Path | None:
-    """The file that could not be reached, where it is none of the run's own."""
+    """The file that could not be reached, where it is none that a run writes; images may lie in the workspace too."""
     if not isinstance(problem.filename, str | bytes) or not problem.filename:
         return None
-    path = Path(os.fsdecode(problem.filename))
-    return None if path.absolute().is_relative_to(run.workspace) else path
+    path = Path(os.fsdecode(problem.filename)).absolute()
+    written = (run.path.absolute(), run.workspace / "adapters", run.workspace / "cache")
+    return None if any(path.is_relative_to(folder) for folder in written) else path
 
 
 def _kept(run: RunFolder) -> str:

@@ -225,10 +225,11 @@ def test_what_changed_in_the_images_is_named_at_a_resume(small, tmp_path, pictur
         assert part in said
 
 
-def test_a_large_holdout_folder_is_not_measured_whole(small, tmp_path, capfd):
-    sdlora.train(small(tmp_path, steps=1, holdout_images=1))
+def test_a_large_holdout_folder_is_not_measured_whole(small, images, tmp_path, capfd):
+    holdout = images.parent / "holdout"
+    sdlora.train(small(tmp_path, steps=1, holdout=holdout, holdout_images=1))
     assert "1 of the 2 held-out images are measured" in " ".join(capfd.readouterr().err.split())
-    sdlora.train(small(tmp_path, steps=1))
+    sdlora.train(small(tmp_path, steps=1, holdout=holdout))
     assert "held-out images are measured" not in capfd.readouterr().err
     one, two = (
         [r["holdout_loss"] for r in RunFolder(tmp_path / "runs" / name).metrics() if "holdout_loss" in r]
