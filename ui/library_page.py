@@ -1,6 +1,5 @@
 """The page on which adapters are kept: found, looked at, noted on, changed, merged, shared, thrown away."""
 
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,6 +29,7 @@ ORDER_CHOICES = list(zip(("By name", "Newest first", "Largest first"), ORDERS, s
 # On a narrow screen the details are below the cards.
 SHOW_DETAILS = """() => {
     const details = document.querySelector('#library-details');
+    details?.scrollTo({top: 0});
     if (details && window.innerWidth < 800) setTimeout(() => details.scrollIntoView({behavior: 'smooth'}), 150);
 }"""
 
@@ -42,6 +42,7 @@ class LibraryPage:
         self.desk = Desk(engine)
         trash = Trash(engine.workspace / "trash")
         self._page = gr.State(0)
+        self._shown = gr.State("")  # whose details are in the fields
         with gr.Row(elem_id="library"):
             with gr.Column(scale=6, min_width=320):
                 self._search()
@@ -50,29 +51,26 @@ class LibraryPage:
                 self._trash = TrashBox(self.desk, trash)
                 self._receiving = Receiving(self.desk)
             with gr.Column(scale=5, min_width=320, elem_id="library-details"):
+                self._merging = Merging(self.desk)
                 self._nothing = gr.HTML(_nothing_chosen(), container=False)
                 with gr.Column(visible=False) as self._details:
                     self._detail_parts(trash)
-                self._merging = Merging(self.desk)
         self._connect(blocks)
 
     def _search(self) -> None:
         with gr.Group(elem_id="library-search"):
+            self._text = gr.Textbox(label="Search", placeholder="name, trigger words, tags, notes, hash")
             with gr.Row():
-                self._text = gr.Textbox(
-                    label="Search", placeholder="name, trigger words, tags, notes, hash", scale=3, min_width=200
-                )
-                self._refresh = gr.Button("Refresh", size="sm", scale=0, min_width=90)
-            with gr.Row():
-                self._family = gr.Dropdown(FAMILY_CHOICES, value=ALL, label="Family", min_width=100)
-                self._place = gr.Dropdown(PLACE_CHOICES, value=ALL, label="Folder", min_width=100)
-                self._order = gr.Dropdown(ORDER_CHOICES, value=ORDERS[0], label="Order", min_width=100)
+                self._family = gr.Dropdown(FAMILY_CHOICES, value=ALL, label="Family", min_width=130)
+                self._place = gr.Dropdown(PLACE_CHOICES, value=ALL, label="Folder", min_width=130)
+                self._order = gr.Dropdown(ORDER_CHOICES, value=ORDERS[0], label="Order", min_width=130)
 
     def _pager(self) -> None:
         with gr.Row(elem_id="library-pager"):
-            self._previous = gr.Button("Previous", size="sm", min_width=90)
+            self._previous = gr.Button("Previous", size="sm", min_width=80)
             self._count = gr.HTML(container=False)
-            self._next = gr.Button("Next", size="sm", min_width=90)
+            self._refresh = gr.Button("Refresh", size="sm", min_width=80)
+            self._next = gr.Button("Next", size="sm", min_width=80)
 
     def _detail_parts(self, trash: Trash) -> None:
         self._head = gr.HTML(container=False, elem_id="library-head")
@@ -100,14 +98,16 @@ class LibraryPage:
             choice.input(self._first, asked, listing, **QUIET)
         self._previous.click(lambda values: self._list(values, -1), asked, listing, **QUIET)
         self._next.click(lambda values: self._list(values, 1), asked, listing, **QUIET)
-        desk.changed.change(self._changed, asked, [*listing, *self._trash.outputs], **QUIET)
-        self._cards.choose(_chosen, None, desk.chosen, **QUIET).then(None, None, None, js=SHOW_DETAILS)
-        shown = [self._details, self._nothing, self._head, self._about]
+        shown = [desk.chosen, self._shown, self._details, self._nothing, self._head, self._about]
         fields = [*self._notes.outputs, *self._changing.outputs, *self._sharing.outputs]
-        desk.chosen.change(self._show, {desk.chosen}, [*shown, *fields], **HEAVY | QUIET)
-        desk.changed.change(self._show_head, {desk.chosen}, self._head, **QUIET)
+        everything = [*listing, *self._trash.outputs, *shown, *fields]
+        desk.changed.change(self._changed, {*asked, self._shown}, everything, **QUIET)
+        choice = self._cards.choose(self._choose, None, [*shown, *fields], **QUIET)
+        choice.then(self._inspect, {desk.chosen}, self._about, **HEAVY | QUIET)
+        self._cards.choose(None, None, None, js=SHOW_DETAILS)
         merge = {desk.chosen, self._merging.ids, *self._merging.weights}
         self._to_merge.click(self._add_to_merge, merge, [*self._merging.outputs, desk.changed], **QUIET)
+        self._to_merge.click(None, None, None, js=SHOW_DETAILS)
         self._use.click(self._send, {desk.chosen}, [*self._to_mix.outputs, desk.changed], **QUIET)
 
     def _open(self, values: Values) -> Updates:
@@ -116,7 +116,11 @@ class LibraryPage:
         return self._list(values) | self._trash.show()
 
     def _changed(self, values: Values) -> Updates:
-        return self._list(values) | self._trash.show()
+        """Files have changed, or another adapter is chosen. What is typed into fields stays where it can."""
+        updates, chosen = self._list(values) | self._trash.show(), values[self.desk.chosen]
+        if chosen == values[self._shown] and chosen:
+            return updates | self._head_of(chosen)
+        return updates | self._show(chosen) | ({self._about: self._inspect(values)} if chosen else {})
 
     def _first(self, values: Values) -> Updates:
         return self._list({**values, self._page: 0})
@@ -143,23 +147,35 @@ class LibraryPage:
             self._page: page,
         }
 
-    def _show(self, values: Values) -> Iterator[Updates]:
-        """The details: at once what the list knows, then what the whole file tells."""
-        try:
-            item = self.desk.item(values)
-        except Error:
-            yield {self._details: gr.update(visible=False), self._nothing: gr.update(visible=True)}
-            return
-        shown: Updates = {self._details: gr.update(visible=True), self._nothing: gr.update(visible=False)}
-        shown |= {self._head: details.head(item), self._about: "<p>Reading the file …</p>"}
-        yield shown | self._notes.show(item) | self._changing.show(item) | self._sharing.show(item)
-        yield {self._about: _inspected(item)}
+    def _choose(self, event: gr.EventData) -> Updates:
+        """A card was pressed: at once what the list knows. The id is looked up before anything is done with it."""
+        return self._show(str(event._data.get("adapter", "")))
 
-    def _show_head(self, values: Values) -> str:
+    def _show(self, id: str) -> Updates:
+        item = self._item(id)
+        if item is None:
+            hidden = {self._details: gr.update(visible=False), self._nothing: gr.update(visible=True)}
+            return {self.desk.chosen: "", self._shown: "", **hidden}
+        shown: Updates = {self._details: gr.update(visible=True), self._nothing: gr.update(visible=False)}
+        shown |= {self.desk.chosen: id, self._shown: id, self._about: "<p>Reading the file …</p>"}
+        fields = self._notes.show(item) | self._changing.show(item) | self._sharing.show(item)
+        return shown | self._head_of(id) | fields
+
+    def _inspect(self, values: Values) -> str:
+        """What the whole file tells."""
+        item = self._item(values[self.desk.chosen])
+        return _inspected(item) if item else ""
+
+    def _head_of(self, id: str) -> Updates:
+        item = self._item(id)
+        return {self._head: details.head(item) if item else ""}
+
+    def _item(self, id: str) -> Item | None:
+        """None where there is no such adapter any more."""
         try:
-            return details.head(self.desk.item(values))
+            return self.desk.item({self.desk.chosen: id})
         except Error:
-            return ""
+            return None
 
     @one_sentence
     def _add_to_merge(self, values: Values) -> Updates:
@@ -171,11 +187,6 @@ class LibraryPage:
         weight = 1.0 if item.sidecar.weight is None else item.sidecar.weight
         sent = self._to_mix.send(ForMix(mix={item.id: weight}, add=True, words=item.trigger))
         return dict(zip(self._to_mix.outputs, sent, strict=True))
-
-
-def _chosen(event: gr.EventData) -> str:
-    """The id of the card that was pressed; it is looked up in the library before anything is done with it."""
-    return str(event._data.get("adapter", ""))
 
 
 def _nothing_chosen() -> str:

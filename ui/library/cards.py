@@ -6,10 +6,12 @@ from html import escape
 from sdlora.adapters.collection import Item
 from sdlora.errors import printable
 from sdlora.files import size_text
+from sdlora.resources import SAMPLE_ADAPTERS
 
 from .pictures import address, has_thumbnail
 
 FAMILY_NAMES = {"sd1": "SD 1", "sd2": "SD 2", "sdxl": "SDXL", "other": "?"}
+PLACES = {SAMPLE_ADAPTERS: "comes with sdlora"}
 LONGEST = 90  # characters of the trigger words on a card
 # One listener for all cards, which stays when they are drawn anew.
 ON_LOAD = """
@@ -47,7 +49,7 @@ def chips(item: Item) -> str:
     if item.short_hash:
         found.append(("hash", item.short_hash))
     if not item.own:
-        found.append(("place", item.folder.name))
+        found.append(("place", PLACES.get(item.folder, item.folder.name)))
     return "".join(f'<span class="chip {kind}">{shown(text)}</span>' for kind, text in found)
 
 

@@ -27,7 +27,7 @@ class Changing:
         self._renaming()
         self._converting()
         self._resizing()
-        self._delete = gr.Button("Delete: move it to the trash", variant="stop", size="sm")
+        self._delete = gr.Button("Delete: move it to the trash", variant="stop", size="sm", elem_id="library-delete")
         self._delete.click(self._throw_away, {desk.chosen}, desk.outputs, **QUIET)
         names = [self._name, self._converted, self._resized]
         self.outputs = [*names, self._rename, self._delete, self._base]

@@ -7,7 +7,7 @@ from sdlora.adapters.collection import Item
 from sdlora.adapters.inspection import Inspection, Spread
 from sdlora.files import size_text
 
-from .cards import chips, picture, shown
+from .cards import PLACES, chips, picture, shown
 from .pictures import address
 
 MOST_TAGS, MOST_KEYS = 30, 50
@@ -16,7 +16,7 @@ MOST_TAGS, MOST_KEYS = 30, 50
 def head(item: Item) -> str:
     """Picture, name and the way to the file."""
     problem = item.listed.summary.problem
-    place = "" if item.own else f'<p class="place">In {shown(str(item.folder))}, which is only read.</p>'
+    place = "" if item.own or item.folder in PLACES else f'<p class="place">In {shown(str(item.folder))}</p>'
     return (
         f'<div class="head">{picture(item)}<div><h2>{shown(item.id)}</h2><p class="words">{shown(item.trigger)}</p>'
         f'<p class="chips">{chips(item)}</p>{place}{alert(problem)}'

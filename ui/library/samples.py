@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -54,6 +55,7 @@ def _one(number: int, sample: Sample) -> str:
     )
 
 
+@lru_cache(maxsize=4096)
 def _text(path: Path) -> str:
     """What a PNG of ours says of its making; it stands before the pixels, which are not read."""
     try:

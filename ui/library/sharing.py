@@ -70,8 +70,8 @@ class Sharing:
             self._private = gr.Checkbox(
                 label="Leave out facts about the dataset", container=False, min_width=200, elem_id="share-private"
             )
-        self._make = gr.Button("Make the zip", variant="primary", elem_id="share-make")
         self._zip = gr.HTML(container=False, elem_id="share-zip")
+        self._make = gr.Button("Make the zip", variant="primary", elem_id="share-make")
         self._story = [self._trigger, self._weight, self._license, self._author, self._description, self._private]
         drawing = [self._prompt, self._base, self._status, self._gallery, self._samples, self._zip]
         self.outputs = [*self._story, *drawing]
