@@ -9,6 +9,7 @@ from sdlora.adapters.collection import FAMILIES, ORDERS, OTHER, Item
 from sdlora.adapters.inspection import inspect
 from sdlora.adapters.trash import Trash
 from sdlora.errors import Error
+from sdlora.workspace_settings import FILE, read_settings
 
 from .engine import Engine
 from .library import cards, details
@@ -22,6 +23,7 @@ from .library.trash_box import TrashBox
 from .to_mix import ForMix, ToMix
 
 PAGE = 24  # cards at a time: with thousands of adapters a page is as quick as with ten
+LONGEST_SEARCH = 200  # characters
 ALL, OWN, FURTHER = "all", "own", "further"
 FAMILY_CHOICES = [("All families", ALL), *((cards.FAMILY_NAMES[f], f) for f in FAMILIES), ("Not told", OTHER)]
 PLACE_CHOICES = [("All folders", ALL), ("My own", OWN), ("Only read", FURTHER)]
@@ -48,6 +50,7 @@ class LibraryPage:
                 self._search()
                 self._cards = gr.HTML(js_on_load=cards.ON_LOAD, container=False, elem_id="library-cards")
                 self._pager()
+                _missing_folders(engine)
                 self._trash = TrashBox(self.desk, trash)
                 self._receiving = Receiving(self.desk)
             with gr.Column(scale=5, min_width=320, elem_id="library-details"):
@@ -129,7 +132,7 @@ class LibraryPage:
         """One page of cards of what is searched for; no file is read."""
         family, place = values[self._family], values[self._place]
         found = self._engine.library.search(
-            values[self._text] or "",
+            (values[self._text] or "")[:LONGEST_SEARCH],
             family=None if family == ALL else family,
             own=None if place == ALL else place == OWN,
             order=values[self._order],
@@ -187,6 +190,13 @@ class LibraryPage:
         weight = 1.0 if item.sidecar.weight is None else item.sidecar.weight
         sent = self._to_mix.send(ForMix(mix={item.id: weight}, add=True, words=item.trigger))
         return dict(zip(self._to_mix.outputs, sent, strict=True))
+
+
+def _missing_folders(engine: Engine) -> None:
+    """Say which folders of settings.toml are not there; what is in them is not in the library."""
+    if missing := read_settings(engine.workspace).missing():
+        names = ", ".join(cards.shown(str(folder)) for folder in missing)
+        gr.HTML(f'<p class="alert" role="note">{FILE} names what is not there now: {names}</p>', container=False)
 
 
 def _nothing_chosen() -> str:

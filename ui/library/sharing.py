@@ -18,6 +18,7 @@ from sdlora.sampling.samplers import DEFAULT
 from sdlora.sharing import Package, Story, make_package
 
 from .. import text
+from ..engine import MOST_WAITING
 from ..job import Settings
 from ..toast import warn
 from . import samples
@@ -27,6 +28,7 @@ from .pictures import address, kit_file
 from .samples import Sample
 
 SWEEP = (0.4, 0.6, 0.8, 1.0, 1.2, 1.4)
+LEAST, MOST = -1.0, 2.0  # of the recommended weight
 MOST_SAMPLES = 36
 # The hub's names for what people share adapters under.
 LICENSES = [
@@ -53,7 +55,9 @@ class Sharing:
             self._license = gr.Dropdown(LICENSES, label="Licence", allow_custom_value=True, min_width=140)
             self._author = gr.Textbox(label="Author", min_width=140)
         self._description = gr.Textbox(label="Description", lines=2)
-        self._weight = gr.Slider(0, 2, 1.0, step=0.05, label="Recommended weight", buttons=[], elem_id="share-weight")
+        self._weight = gr.Slider(
+            LEAST, MOST, 1.0, step=0.05, label="Recommended weight", buttons=[], elem_id="share-weight"
+        )
         with gr.Accordion("Draw a sweep, to see which weight is best", open=False, elem_id="sweep"):
             with gr.Row():
                 self._prompt = gr.Textbox(label="Prompt of the sweep", scale=3, min_width=180)
@@ -84,7 +88,7 @@ class Sharing:
         found = samples.drawn_with(item.path.stem, self.desk.engine.outputs)
         return {
             self._trigger: item.trigger,
-            self._weight: item.sidecar.weight or 1.0,
+            self._weight: min(max(LEAST, item.sidecar.weight or 1.0), MOST),
             self._license: stated.get("license"),
             self._author: stated.get("author", ""),
             self._description: item.sidecar.description or stated.get("description", ""),
@@ -104,6 +108,7 @@ class Sharing:
             {desk.chosen, self._samples, self._prompt, self._base},
             [self._draw, self._stop, self._status, self._samples, self._gallery],
             concurrency_id="device",
+            concurrency_limit=MOST_WAITING,
             **QUIET,
         )
         self._stop.click(self._stopped, None, [self._draw, self._stop, self._status], cancels=[sweep], **QUIET)
@@ -191,7 +196,7 @@ class Sharing:
 
 def _weight_of(event: gr.EventData) -> float:
     weight: Any = event._data.get("weight")
-    return float(weight) if isinstance(weight, int | float) and 0 <= weight <= 2 else 1.0
+    return float(weight) if isinstance(weight, int | float) and LEAST <= weight <= MOST else 1.0
 
 
 def _stated(item: Item) -> dict[str, str]:
