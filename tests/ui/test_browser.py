@@ -309,7 +309,7 @@ def test_parameters_pasted_become_settings(page, workspace):
     only(page, "clay")
     prompt(page).fill(parameters(first))
     page.keyboard.press("Control+Enter")  # Generate takes it apart, too
-    expect(page.get_by_label("Seed")).to_have_value("1")
+    expect(page.locator("#seed input")).to_have_value("1")
     expect(page.get_by_label("clay", exact=True)).to_have_count(0)
     expect(generate_button(page)).to_be_enabled()
     expect(page.locator("#picture img")).not_to_have_attribute("src", re.compile(re.escape(first.name)))
@@ -426,7 +426,7 @@ def test_a_grid_is_drawn_along_two_axes(page, workspace):
     page.locator("#cells button.thumbnail-item").last.click()
     page.get_by_role("button", name="Use these settings in Mix").click()
     expect(page.get_by_role("tab", name="Mix")).to_have_attribute("aria-selected", "true")
-    expect(page.get_by_label("Seed")).to_have_value("2")
+    expect(page.locator("#seed input")).to_have_value("2")
     expect(page.get_by_label("number input for Weight of clay")).to_have_value("1")
     page.get_by_role("tab", name="Compare").click()
     page.get_by_label("Columns: values").fill("nonsense")

@@ -53,8 +53,8 @@ class MixPage:
                     gr.HTML(text.OWN_STYLE, container=False)
                     self._train = gr.Button("Train a style", size="sm", scale=0, min_width=120)
             with gr.Column(scale=6, min_width=300, elem_id="result"):
-                self._result = Result()
                 self._offer = DeviceOffer(engine.runs)
+                self._result = Result()
         self._drawing = Drawing(engine, self._result, self._offer)
         self._connect(blocks)
 
