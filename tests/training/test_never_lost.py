@@ -157,7 +157,7 @@ def test_a_library_that_may_not_be_written(small, tmp_path, whole, sealed):
 def test_a_run_folder_that_is_deleted_is_not_made_again(small, tmp_path):
     run = RunFolder(tmp_path / "runs" / "disc")
     when(run, 3, lambda: shutil.rmtree(run.path, ignore_errors=True))
-    with pytest.raises(Error, match="The folder of the run disc is gone from"):
+    with pytest.raises(Error, match=r"The folder of the run disc is gone from"):
         sdlora.train(small(tmp_path, steps=500), quiet=True)
     assert not run.config_file.exists() and not (tmp_path / "adapters").exists()
 
