@@ -44,6 +44,9 @@ class ForMix:
     words: str = ""
     sending: str = field(default_factory=lambda: uuid4().hex)  # what is sent twice arrives twice
 
+    def __hash__(self) -> int:
+        return hash(self.sending)  # Gradio's states ask for it, and a mix is a dict
+
 
 def like_picture(like: Likeness) -> ForMix:
     """The settings of a picture, as `sdlora.mixing.like` reads them of a file."""
