@@ -131,7 +131,10 @@ def _adapters(mix: dict[str, Given], there: set[str]) -> str:
 def _weight(given: Given) -> str:
     if isinstance(given, int | float):
         return f"× {given:g}"
-    return ", ".join(f"{key} {value}" for key, value in dict(given).items())
+    weights = dict(given)
+    if weights.get("unet") == weights.get("text") and weights.keys() == {"unet", "text"}:
+        return f"× {weights['unet']:g}"
+    return ", ".join(f"{key} {value}" for key, value in weights.items())
 
 
 def _line(text: str) -> str:

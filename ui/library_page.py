@@ -96,7 +96,8 @@ class LibraryPage:
         listing = [self._cards, self._count, self._previous, self._next, self._page]
         blocks.load(self._open, asked, [*listing, *self._trash.outputs], **QUIET)
         self._refresh.click(self._open, asked, [*listing, *self._trash.outputs], **QUIET)
-        self._text.input(self._first, asked, listing, trigger_mode="always_last", **QUIET)
+        # Gradio's `input` of a text box comes with keys that write alone: not with Backspace, not with pasting
+        self._text.change(self._first, asked, listing, trigger_mode="always_last", **QUIET)
         for choice in (self._family, self._place, self._order):
             choice.input(self._first, asked, listing, **QUIET)
         self._previous.click(lambda values: self._list(values, -1), asked, listing, **QUIET)

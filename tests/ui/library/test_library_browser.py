@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parents[3]
 SCREENSHOTS = Path(os.environ.get("SDLORA_SCREENSHOTS", ROOT / "artifacts"))
 SECONDS = 1000  # Playwright counts milliseconds
 NAMES = {"clay": "clay figure", "ink": "ink drawing", "oil": '<img src="http://elsewhere.example/x.png">'}
-PARAMETERS = "red apple <lora:ink:0.7> <lora:ghost:1>\nNegative prompt: blur\nSteps: 7, Sampler: Euler a, CFG scale: 3, Seed: 42, Size: 128x128"  # noqa: E501
+PARAMETERS = """red apple <lora:ink:0.7> <lora:ghost:1>
+Negative prompt: blur
+Steps: 7, Sampler: Euler a, CFG scale: 3, Seed: 42, Size: 128x128"""
 expect.set_options(timeout=30 * SECONDS)
 
 
@@ -84,10 +86,15 @@ def card(page, name):
     return page.locator(f'#library-cards [data-adapter="{name}"]')
 
 
+def within(page):
+    """The page's own part: other tabs have fields of the same names."""
+    return page.locator("#library")
+
+
 def choose(page, name):
     card(page, name).click()
     expect(page.locator("#library-head h2")).to_have_text(name)
-    expect(page.locator("#library-about dl")).to_be_visible()
+    expect(page.locator("#library-about dl").first).to_be_visible()
 
 
 def screenshot(page, name):
@@ -108,7 +115,7 @@ def test_cards_are_searched_and_filtered(page):
     assert card(page, "clay").locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 256
     expect(card(page, "oil")).to_contain_text(NAMES["oil"])  # as text: a file's words are never HTML
     screenshot(page, "cards")
-    search = page.get_by_label("Search")
+    search = within(page).get_by_label("Search")
     search.press_sequentially("FIGURE cl")
     expect(page.locator("#library-pager")).to_contain_text("1–1 of 1")
     expect(card(page, "clay")).to_be_visible()
@@ -117,7 +124,7 @@ def test_cards_are_searched_and_filtered(page):
     search.press("Control+a")
     search.press("Delete")
     expect(page.locator("#library-pager")).to_contain_text("of 6")
-    page.get_by_label("Folder").click()
+    within(page).get_by_label("Folder").click()
     page.get_by_role("option", name="Only read").click()
     expect(card(page, "wool")).to_be_visible()
     expect(card(page, "clay")).to_be_hidden()
@@ -140,7 +147,7 @@ def test_details_tell_all_of_inspect(page):
 def test_notes_are_a1111s(page, served):
     choose(page, "ink")
     details_tab(page, "Notes")
-    page.get_by_label("Preferred weight").fill("0.65")
+    within(page).get_by_label("Preferred weight").fill("0.65")
     page.locator("#library-details").get_by_label("Notes", exact=True).fill("for posters <b>")
     page.get_by_role("button", name="Save notes").click()
     expect(card(page, "ink")).to_contain_text("× 0.65")
@@ -151,7 +158,7 @@ def test_notes_are_a1111s(page, served):
     page.get_by_role("tab", name="Library", exact=True).click()
     choose(page, "ink")
     details_tab(page, "Notes")
-    expect(page.get_by_label("Preferred weight")).to_have_value("0.65")
+    expect(within(page).get_by_label("Preferred weight")).to_have_value("0.65")
 
 
 def test_two_are_merged(page, served):
@@ -159,8 +166,8 @@ def test_two_are_merged(page, served):
         choose(page, name)
         page.get_by_role("button", name="Add to merge").click()
         expect(page.locator("#merge")).to_contain_text(name)
-    page.get_by_label("Weight of clay").fill("0.5")
-    page.get_by_label("Name of the new adapter").fill("both")
+    within(page).get_by_label("Weight of clay").fill("0.5")
+    within(page).get_by_label("Name of the new adapter").fill("both")
     screenshot(page, "merge")
     page.locator("#merge-go").click()
     expect(page.get_by_text("both.safetensors is merged of 2 adapters")).to_be_visible()
@@ -182,7 +189,7 @@ def test_renamed_converted_resized_deleted_restored(page, served):
     page.get_by_role("button", name="Refresh").click()
     choose(page, "copy")
     details_tab(page, "Change")
-    name = page.get_by_label("Name", exact=True)
+    name = within(page).get_by_label("Name", exact=True)
     name.fill("../outside")
     page.get_by_role("button", name="Rename").click()
     expect(page.get_by_text("can't be an adapter's name")).to_be_visible()
@@ -191,7 +198,7 @@ def test_renamed_converted_resized_deleted_restored(page, served):
     expect(card(page, "second")).to_be_visible()
     expect(page.locator("#library-head h2")).to_have_text("second")
     page.get_by_role("button", name="Resize", exact=True).first.click()
-    page.get_by_label("Limit").fill("2")
+    within(page).get_by_label("Limit").fill("2")
     screenshot(page, "change")
     page.get_by_role("button", name="Resize", exact=True).last.click()
     expect(card(page, "second-small")).to_be_visible()
@@ -201,7 +208,7 @@ def test_renamed_converted_resized_deleted_restored(page, served):
     page.get_by_role("button", name="Delete").click()
     expect(card(page, "second")).to_be_hidden()
     assert "second" not in adapters(served)
-    expect(page.get_by_label("In the trash (1)")).to_be_visible()
+    expect(within(page).get_by_label("In the trash (1)")).to_be_visible()
     screenshot(page, "trash")
     page.get_by_role("button", name="Restore").click()
     expect(card(page, "second")).to_be_visible()
@@ -240,10 +247,10 @@ def test_a_sweep_and_a_zip_to_share(page, served):
     page.get_by_role("button", name="Draw 6 pictures").click()
     expect(page.locator(".samples li")).to_have_count(6, timeout=120 * SECONDS)
     page.get_by_role("button", name="use weight 0.8").click()
-    expect(page.get_by_label("number input for Recommended weight")).to_have_value("0.8")
-    page.get_by_label("Picture 3").click()
-    expect(page.get_by_label("Picture 3")).to_have_attribute("aria-pressed", "true")
-    page.get_by_label("Author").fill("An Author")
+    expect(within(page).get_by_label("number input for Recommended weight")).to_have_value("0.8")
+    within(page).get_by_label("Picture 3").click()
+    expect(within(page).get_by_label("Picture 3")).to_have_attribute("aria-pressed", "true")
+    within(page).get_by_label("Author").fill("An Author")
     page.get_by_role("button", name="Make the zip").click()
     link = page.get_by_role("link", name="Download clay.zip")
     expect(link).to_be_visible(timeout=60 * SECONDS)
