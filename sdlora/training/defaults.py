@@ -16,6 +16,7 @@ from ..data.sample import sample_facts
 from ..errors import Error
 from ..precision import fastest_dtype
 from ..resources import shipped
+from . import quantised
 from .attention import fastest_attention
 from .config import ResolvedConfig, TrainConfig, read_toml
 from .material import Material
@@ -89,6 +90,8 @@ def resolve(
     refuse_missing(values.get("trackers", []))
     resolved = ResolvedConfig(**values)
     rehearse(resolved, device)
+    if resolved.quantised and (reason := quantised.obstacle(device, PRECISIONS[resolved.precision])):
+        raise Error(f"quantised = true can't be: {reason}")
     return resolved, choices
 
 
