@@ -19,6 +19,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from ui.runs import RunQueue, processes
 from ui.runs.watching import standing
+from ui.server import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = Path(os.environ.get("SDLORA_SCREENSHOTS", ROOT / "artifacts"))
@@ -36,7 +37,8 @@ class Server:
         self.address = ""
 
     def start(self):
-        command = [sys.executable, "-m", "sdlora.cli", "ui", "--workspace", str(self.workspace), "--port", "18760"]
+        port = str(free_port("127.0.0.1", 18760))
+        command = [sys.executable, "-m", "sdlora.cli", "ui", "--workspace", str(self.workspace), "--port", port]
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         locks = str(self.workspace / "locks")
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": paths, "SDLORA_LOCKS": locks}
@@ -49,9 +51,10 @@ class Server:
         self.address = found[0]
 
     def stop(self):
+        said = self.log  # a page that is open when the server stops is cut off, which uvicorn tells at length
         self._process.terminate()
         self._process.wait(30)
-        assert "Traceback" not in self.log, self.log[-3000:]
+        assert "Traceback" not in said, said[-3000:]
 
     @property
     def log(self):
