@@ -36,8 +36,10 @@ def absorbed(changed: Mapping[str, Any], left_out: Sequence[str]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`7 s`, `2 min 5 s`."""
+    """`7 s`, `2 min 5 s`, `4 h 26 min`."""
     whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
 
 

@@ -21,6 +21,7 @@ from .images import Updates
 
 EVERY = 1.5  # seconds between two looks
 COLOURS = {"loss, smoothed": "#0d9488", "held-out loss": "#ea580c", "the same on training images": "#94a3b8"}
+FEWEST_POINTS = 4  # of a curve that is one
 MOST_EARLIER = 200
 
 
@@ -158,7 +159,7 @@ class Runs:
         last = (now.run, len(points), points[-1].step if points else 0, points[0].step if points else 0)
         return {
             "grid": _Part(grid, lambda: html.previews(now.run, steps, prompts(folder)) if steps else ""),
-            "plot": _Part(last, lambda: gr.update(visible=len(points) > 1, value=_frame(points))),
+            "plot": _Part(last, lambda: gr.update(visible=len(points) >= FEWEST_POINTS, value=_frame(points))),
             "log": _Part((now.run, len(words), words[-80:]), lambda: words),
         }
 
