@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from .pictures import encoded
 from .settings import Reader
 
 LOOK = 0.1  # seconds between two looks at the picture and at the client
+READERS = 8  # requests that are read at once: pictures take memory, and a base may have to be waited for
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,15 @@ class Drawer:
     engine: Engine
     desk: Desk
     reader: Reader
+    reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READERS))
 
     async def answer(self, asked: Drawing, request: Request) -> dict[str, Any]:
         """What `txt2img` and `img2img` answer. A client that goes away has its pictures cancelled.
 
         Raises `Error` for what can't work, `Busy` where too many wait.
         """
-        settings = await run_in_threadpool(self.reader.settings, asked)
+        async with self.reading:
+            settings = await run_in_threadpool(self.reader.settings, asked)
         order = self.desk.add(Order(await run_in_threadpool(self._start, settings)))
         try:
             while order.current:

@@ -1,13 +1,15 @@
 """A client of A1111's API that people use, unmodified."""
 
+import json
 import threading
 import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from sdlora import Mixer
+from sdlora import Mixer, load_base
 from tests.ui.serving import serve, write_adapter
 
 webuiapi = pytest.importorskip("webuiapi")
@@ -37,6 +39,12 @@ def in_background(function, **arguments):
     return results, thread
 
 
+def mixer_like(picture, served):
+    """A mixer on a base in the precision that the server has chosen."""
+    dtype = getattr(torch, json.loads(picture.text["sdlora"])["dtype"])
+    return Mixer(load_base("mini", dtype=dtype), served.workspace / "adapters")
+
+
 def drawing(client):
     """Wait until the first step is done; what `progress` says then."""
     for _ in range(600):
@@ -46,10 +54,10 @@ def drawing(client):
     return pytest.fail("nothing is drawn")
 
 
-def test_two_adapters_in_a_prompt_draw_what_the_mixer_draws(client, served, mini):
+def test_two_adapters_in_a_prompt_draw_what_the_mixer_draws(client, served):
     prompt = "red apple <lora:clay:0.8> <lora:ink:-0.4>"
     result = client.txt2img(prompt=prompt, seed=7, batch_size=2, cfg_scale=4, **SMALL)
-    mixer = Mixer(mini, served.workspace / "adapters")
+    mixer = mixer_like(result.image, served)
     ours = mixer.generate(prompt, "", 7, count=2, steps=3, guidance=4, sampler="Euler a", size=64)
     for theirs, picture in zip(result.images, ours, strict=True):
         assert (np.asarray(theirs) == np.asarray(picture.image)).all()
@@ -129,14 +137,14 @@ def test_options_and_lists(client):
 def test_a_scheduler_beside_the_sampler(client):
     result = client.txt2img(prompt="a", sampler_name="DPM++ 2M", scheduler="Karras", **SMALL)
     assert "Sampler: DPM++ 2M, Schedule type: Karras" in result.info["infotexts"][0]
-    with pytest.raises(RuntimeError, match="There is no sampler 'Euler Karras'"):
+    with pytest.raises(RuntimeError, match=r"There is no sampler .*Euler Karras"):
         client.txt2img(prompt="a", sampler_name="Euler", scheduler="Karras", **SMALL)
 
 
-def test_drawing_over_a_picture_and_reading_its_parameters(client, served, mini):
+def test_drawing_over_a_picture_and_reading_its_parameters(client, served):
     picture = Image.new("RGB", (64, 64), "green")
     result = client.img2img(images=[picture], prompt="a", seed=1, denoising_strength=0.5, **(SMALL | {"steps": 6}))
-    mixer = Mixer(mini, served.workspace / "adapters")
+    mixer = mixer_like(result.image, served)
     [ours] = mixer.generate("a", "", 1, steps=6, guidance=7, sampler="Euler a", size=64, image=picture, strength=0.5)
     assert (np.asarray(result.image) == np.asarray(ours.image)).all()
     assert client.png_info(result.image).info == str(ours.parameters)
@@ -154,4 +162,4 @@ def test_what_is_left_out_is_the_bases_usual(served):
     answer = requests.post(
         f"{served.address}/sdapi/v1/txt2img", json={"steps": 1, "unknown": {}}, auth=("sdlora", PASSWORD), timeout=60
     ).json()
-    assert "CFG scale: 4, " in webuiapi.webuiapi.json.loads(answer["info"])["infotexts"][0]
+    assert "CFG scale: 4, " in json.loads(answer["info"])["infotexts"][0]

@@ -263,11 +263,12 @@ def served(tmp_path_factory, mini):
     (adapters / "tensor.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode())
     (adapters / "link.safetensors").symlink_to(outer / "outside.safetensors")
     (workspace / "outputs" / "link.png").symlink_to(outer / "outside.safetensors")
-    with pytest.MonkeyPatch.context() as environment, serve(workspace, PASSWORD) as served:
+    with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SDLORA_CACHE", str(workspace / "cache"))  # where headers that were read are remembered
-        sys.addaudithook(watch)
-        yield served
-        WATCHED["on"] = False
+        with serve(workspace, PASSWORD) as served:
+            sys.addaudithook(watch)
+            yield served
+            WATCHED["on"] = False
 
 
 def ask(served, path, method="GET", headers=RIGHT, body=None, chunked=False):
