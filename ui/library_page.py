@@ -1,5 +1,6 @@
 """The page on which adapters are kept: found, looked at, noted on, changed, merged, shared, thrown away."""
 
+import threading
 from functools import lru_cache
 from pathlib import Path
 
@@ -42,6 +43,8 @@ class LibraryPage:
     def __init__(self, engine: Engine, blocks: gr.Blocks, to_mix: ToMix) -> None:
         self._engine, self._to_mix = engine, to_mix
         self.desk = Desk(engine)
+        # a folder that was never looked into takes seconds: begin before somebody waits for it
+        threading.Thread(target=engine.library.refresh, name="library", daemon=True).start()
         trash = Trash(engine.workspace / "trash")
         self._page = gr.State(0)
         self._shown = gr.State("")  # whose details are in the fields
@@ -105,9 +108,10 @@ class LibraryPage:
         shown = [desk.chosen, self._shown, self._details, self._nothing, self._head, self._about]
         fields = [*self._notes.outputs, *self._changing.outputs, *self._sharing.outputs]
         everything = [*listing, *self._trash.outputs, *shown, *fields]
-        desk.changed.change(self._changed, {*asked, self._shown}, everything, **QUIET)
+        changed = desk.changed.change(self._changed, {*asked, self._shown}, everything, **QUIET)
         choice = self._cards.choose(self._choose, None, [*shown, *fields], **QUIET)
-        choice.then(self._inspect, {desk.chosen}, self._about, **HEAVY | QUIET)
+        for before in (changed, choice):
+            before.then(self._inspect, {desk.chosen}, self._about, **HEAVY | QUIET)
         self._cards.choose(None, None, None, js=SHOW_DETAILS)
         merge = {desk.chosen, self._merging.ids, *self._merging.weights}
         self._to_merge.click(self._add_to_merge, merge, [*self._merging.outputs, desk.changed], **QUIET)
@@ -124,7 +128,7 @@ class LibraryPage:
         updates, chosen = self._list(values) | self._trash.show(), values[self.desk.chosen]
         if chosen == values[self._shown] and chosen:
             return updates | self._head_of(chosen)
-        return updates | self._show(chosen) | ({self._about: self._inspect(values)} if chosen else {})
+        return updates | self._show(chosen)
 
     def _first(self, values: Values) -> Updates:
         return self._list({**values, self._page: 0})

@@ -4,8 +4,9 @@ Thousands of files stay quick: headers and notes are read again only where a fil
 search touches no file at all. Imports no torch.
 """
 
+import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,10 +14,11 @@ from pathlib import Path
 from ..errors import Error
 from .library import SUFFIX
 from .listing import Listed, default_memory, recall, scan
-from .sidecar import Sidecar, read_sidecar, sidecar_file
+from .sidecar import Sidecar, read_sidecar
 
 ORDERS = ("name", "newest", "largest")
 FAMILIES = ("sd1", "sd2", "sdxl")
+NOTHING = Sidecar()
 OTHER = "other"  # no family was told, or the file can't be read
 
 
@@ -69,26 +71,30 @@ class Collection:
         self.further = tuple(further)
         self._memory = memory or default_memory()
         self._known: dict[str, Listed] | None = None
-        self._notes: dict[Path, tuple[tuple[int, int], Sidecar]] = {}
+        self._notes: dict[str, tuple[tuple[int, int], Sidecar]] = {}
         self._lock = threading.Lock()
         self._items: dict[str, Item] = {}
+        self._by_name: dict[str, Item] = {}  # by path
         self._searchable: dict[str, str] = {}
 
     def refresh(self) -> None:
-        """Look into the folders again."""
+        """Look into the folders again. What has not changed stays the same `Item`."""
         with self._lock:
             if self._known is None:
                 self._known = recall(self._memory)
             items: dict[str, Item] = {}
-            seen: set[Path] = set()
+            by_name: dict[str, Item] = {}
             for folder in (self.own, *self.further):
-                for item in self._in(folder, self._known):
-                    if item.path not in seen:  # folders may lie in one another
-                        seen.add(item.path)
-                        free = _free_id(item, items)
-                        items[free] = replace(item, id=free)
-            self._searchable = {name: _words(item) for name, item in items.items()}
-            self._items = items
+                for name, listed in scan(folder, self._known, self._memory).items():
+                    # folders may lie in one another; a link to elsewhere would open any file
+                    if name not in by_name and not (_is_link(name) and not self._is_inside(name)):
+                        item = self._item(name, folder, listed, items)
+                        items[item.id] = by_name[name] = item
+            before = self._items
+            self._searchable = {
+                id: self._searchable[id] if before.get(id) is item else _words(item) for id, item in items.items()
+            }
+            self._items, self._by_name = items, by_name
 
     def items(self) -> list[Item]:
         """All of them; the own ones come first."""
@@ -134,34 +140,40 @@ class Collection:
             return sorted(found, key=lambda item: -item.listed.size)
         return sorted(found, key=lambda item: item.id.casefold())
 
-    def _in(self, folder: Path, known: dict[str, Listed]) -> Iterator[Item]:
-        for name, listed in scan(folder, known, self._memory).items():
-            path = Path(name)
-            if path.is_symlink() and not self._is_inside(path):
-                continue  # a link to elsewhere would open any file
-            yield Item(path.stem, path, folder, folder == self.own, listed, self._sidecar(path))
+    def _item(self, name: str, folder: Path, listed: Listed, taken: dict[str, Item]) -> Item:
+        before, sidecar = self._by_name.get(name), self._sidecar(name)
+        if before and before.listed is listed and before.sidecar is sidecar and before.folder == folder:
+            id = _free_id(before.path, taken)
+            return before if id == before.id else replace(before, id=id)
+        path = Path(name)
+        return Item(_free_id(path, taken), path, folder, folder == self.own, listed, sidecar)
 
-    def _is_inside(self, path: Path) -> bool:
-        resolved = path.resolve()
+    def _is_inside(self, name: str) -> bool:
+        resolved = Path(name).resolve()
         return any(resolved.is_relative_to(folder.resolve()) for folder in (self.own, *self.further))
 
-    def _sidecar(self, path: Path) -> Sidecar:
+    def _sidecar(self, name: str) -> Sidecar:
         try:
-            facts = sidecar_file(path).stat()
+            # as text: thousands of paths take longer to be made than to be looked at
+            facts = os.stat(f"{name[: -len(SUFFIX)]}.json")  # noqa: PTH116
         except OSError:
-            return Sidecar()
+            return NOTHING
         when = facts.st_mtime_ns, facts.st_size
-        known = self._notes.get(path)
+        known = self._notes.get(name)
         if known is None or known[0] != when:
-            known = self._notes[path] = when, read_sidecar(path)
+            known = self._notes[name] = when, read_sidecar(Path(name))
         return known[1]
 
 
-def _free_id(item: Item, taken: dict[str, Item]) -> str:
-    stem = item.path.name[: -len(SUFFIX)]
+def _is_link(name: str) -> bool:
+    return os.path.islink(name)  # noqa: PTH114
+
+
+def _free_id(path: Path, taken: dict[str, Item]) -> str:
+    stem = path.stem
     if stem not in taken:
         return stem
-    named = f"{stem} ({item.path.parent.name})"
+    named = f"{stem} ({path.parent.name})"
     number, free = 1, named
     while free in taken:
         number += 1

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..datasets.thumbnails import thumbnail
 
-MOST_LOOKED_AT, MOST_FOUND = 400, 12  # of the newest pictures
+MOST_LOOKED_AT, MOST_FOUND = 150, 12  # of the newest pictures
 # Two things to press: the picture itself, and the weight that it was drawn at.
 ON_LOAD = """
 element.addEventListener('click', event => {
