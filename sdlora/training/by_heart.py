@@ -38,14 +38,15 @@ PARTS = (Part("fine detail", 0, 3), Part("shapes", 3, 7), Part("composition", 7,
 class Gap:
     """What became of one part of the noise, from the base to the last measurement, as shares of the base's losses.
 
-    `best_step` is where the held-out loss was least; `by_heart_since` the step from which on the part was learned by
-    heart without interruption, None where it is not.
+    `best_step` is where the held-out loss was least, `past_best` whether it has risen since; `by_heart_since` the step
+    from which on the part was learned by heart without interruption, None where it is not.
     """
 
     part: Part
     held: float
     seen: float
     best_step: int
+    past_best: bool
     by_heart_since: int | None
 
     @property
@@ -60,6 +61,8 @@ class Gap:
             return f"learned by heart since step {self.by_heart_since}; best at step {self.best_step}"
         if self.held >= 0:
             return "nothing learned that helps with unseen pictures"
+        if self.past_best:
+            return f"learned, but past its best at step {self.best_step}"
         if self.gap > -self.held:
             return "learned, but more of the training images than of what carries over to others"
         return "learned, and it carries over to unseen pictures"
@@ -94,4 +97,5 @@ def _gap(part: Part, measured: Sequence[dict[str, Any]]) -> Gap:
             since = None
         elif since is None:
             since = steps[now]
-    return Gap(part, held[-1] / held[0] - 1, seen[-1] / seen[0] - 1, steps[best], since)
+    past = held[-1] > (1 + RISEN) * held[best]
+    return Gap(part, held[-1] / held[0] - 1, seen[-1] / seen[0] - 1, steps[best], past, since)

@@ -90,7 +90,7 @@ class Trackers:
 
 
 def _started(name: str, run: RunFolder, identity: str, step: int) -> GeneralTracker:
-    # TensorBoard forgets what an interrupted run wrote of steps that are done again; the others keep what came first
+    # of steps that are done again after a kill, TensorBoard forgets the first time, W&B the second; trackio keeps both
     options: dict[str, dict[str, Any]] = {
         "tensorboard": {"purge_step": step + 1},
         "wandb": {"name": run.name, "id": identity, "resume": "allow", "dir": str(run.path)},

@@ -47,6 +47,12 @@ def test_a_part_that_recovers_is_not_learned_by_heart():
     assert begins_in(rows(held, seen)) is None
 
 
+def test_a_part_that_was_better_before_is_told():
+    held = [(0.9, 0.5, 0.2), (0.8, 0.4, 0.1), (0.8, 0.45, 0.1)]
+    detail, shapes, _ = gaps(rows(held, [(0.9, 0.5, 0.2)] * 3))
+    assert not detail.past_best and shapes.past_best and shapes.words == "learned, but past its best at step 10"
+
+
 def test_getting_worse_at_everything_is_something_else():
     held, seen = [(0.9, 0.5, 0.2), (1.2, 0.8, 0.4)], [(0.9, 0.5, 0.2), (1.3, 0.9, 0.5)]
     assert begins_in(rows(held, seen)) is None

@@ -68,6 +68,7 @@ def _thinned(values: Sequence[Any]) -> Sequence[Any]:
 def _line(axes: "Axes", rows: Rows, key: str, colour: str) -> None:
     steps, values = _points(rows, key)
     axes.plot(_thinned(steps), _thinned(values), color=colour)
+    axes.set_ylim(bottom=0)
 
 
 def _loss(axes: "Axes", rows: Rows) -> None:
@@ -80,6 +81,10 @@ def _loss(axes: "Axes", rows: Rows) -> None:
     ):
         if _has(rows, key):
             axes.plot(*_points(rows, key), mark, color=colour, markersize=3.5, label=label)
+    # single steps may be far off; what matters is to be seen
+    matter = [*smoothed(values), *_points(rows, "holdout_loss")[1], *_points(rows, "train_loss")[1]]
+    matter += sorted(values)[: round(0.95 * len(values))]
+    axes.set_ylim(0, 1.1 * (max(matter, default=0) or 1))
 
 
 def _bands(axes: "Axes", rows: Rows) -> None:
