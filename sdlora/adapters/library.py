@@ -39,7 +39,11 @@ def names(library: Library | None) -> list[str]:
 
 
 def has(name: str, library: Library | None) -> bool:
-    """Whether the library has an adapter of this name."""
+    """Whether a name is enough to find an adapter by, be it the library's own or one that comes with sdlora."""
+    return _holds(name, library) or name in names(SAMPLE_ADAPTERS)
+
+
+def _holds(name: str, library: Library | None) -> bool:
     if isinstance(library, Path):
         return bool(name) and (library / f"{name}{SUFFIX}").is_file()
     return name in names(library)
@@ -60,7 +64,7 @@ def find(name_or_path: str, library: Library | None) -> Path:
 
     Raises `Error` naming near names when there is none.
     """
-    if library and has(name_or_path, library):
+    if library and _holds(name_or_path, library):
         return library / f"{name_or_path}{SUFFIX}" if isinstance(library, Path) else library.path(name_or_path)
     path = Path(name_or_path).expanduser()
     if path.is_file() or (name_or_path and path.is_dir()):
