@@ -6,7 +6,7 @@ from ..bases import Base
 from ..errors import Error
 from .config import ResolvedConfig, budget_of
 from .memory_ladder import LADDER, Place, explicit, gib, in_words
-from .memory_use import held_memory
+from .memory_use import held_memory, hold_to
 from .preparation import save_memory
 from .progress import Reporter
 from .run_folder import RunFolder
@@ -16,11 +16,19 @@ class Relief:
     """Of one run, on its base. On a CPU nothing enforces a budget: that it was exceeded is only told."""
 
     def __init__(
-        self, run: RunFolder, base: Base, accelerator: Accelerator, reporter: Reporter, *, encoder_trains: bool
+        self,
+        config: ResolvedConfig,
+        run: RunFolder,
+        base: Base,
+        accelerator: Accelerator,
+        reporter: Reporter,
+        *,
+        encoder_trains: bool,
     ) -> None:
         self._run, self._base, self._reporter, self._encoder_trains = run, base, reporter, encoder_trains
         self._device, self._alone = accelerator.device, accelerator.num_processes == 1
         self._told = False
+        hold_to(budget_of(config.memory), self._device)
 
     def next_rung(self, config: ResolvedConfig, step: int) -> ResolvedConfig:
         """The config to go on with, which is the run's from now on; the base is made ready for it.

@@ -1,6 +1,6 @@
 """What a training step minimises."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,8 +10,9 @@ from .batches import Batch, Batches
 from .config import ResolvedConfig
 from .injection import Layers, name_examples, switched_off
 from .loss import NoiseSchedule, huber_error, squared_error
-from .prior import Prior
+from .prior import EVERY, Prior
 
+Names = Sequence[object]
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -34,25 +35,31 @@ class Objective:
     def loss(self, predict: Predict, indices: range) -> Tensor:
         """Mean loss, in fp32, over these global example indices."""
         batch = self._batches.take(indices)
-        name_examples(self._layers, indices)
         target = self._schedule.target(batch.latents, batch.noise, batch.timesteps).to(self._device)
         masks = None if batch.masks is None else batch.masks.to(self._device)
-        errors = self._errors(self._predicted(predict, batch), target, batch.timesteps, masks)
+        errors = self._errors(self._predicted(predict, batch, indices), target, batch.timesteps, masks)
         loss = (errors * (batch.weights * self._weights(batch.timesteps)).to(self._device)).mean()
         if self._prior and (kept := self._prior.take(indices)):
-            name_examples(self._layers, [("prior", i) for i in self._prior.places(indices)])
-            loss = loss + self._config.prior_preservation * self._change(predict, kept)
+            names = [("prior", i) for i in self._prior.places(indices)]
+            # by the prior's part in these examples: split into other batches, they have the same mean gradient
+            weight = self._config.prior_preservation * EVERY * len(names) / len(indices)
+            loss = loss + weight * self._change(predict, kept, names)
         return loss
 
-    def _change(self, predict: Predict, batch: Batch) -> Tensor:
+    def _change(self, predict: Predict, batch: Batch, names: Names) -> Tensor:
         """The mean squared error of the prediction against the base's own."""
         with torch.no_grad(), switched_off(self._layers):
-            unchanged = self._predicted(predict, batch)
-        return squared_error(self._predicted(predict, batch), unchanged).mean()
+            unchanged = self._predicted(predict, batch, names)
+        return squared_error(self._predicted(predict, batch, names), unchanged).mean()
 
-    def _predicted(self, predict: Predict, batch: Batch) -> Tensor:
+    def _predicted(self, predict: Predict, batch: Batch, names: Names) -> Tensor:
+        name_examples(self._layers, names)
         noisy = self._schedule.noisy(batch.latents, batch.noise, batch.timesteps)
-        return predict(noisy.to(self._device), batch.timesteps.to(self._device), batch.prompts.to(self._device))
+        prediction = predict(noisy.to(self._device), batch.timesteps.to(self._device), batch.prompts.to(self._device))
+        if self._config.dropout and prediction.requires_grad:
+            # Gradient checkpointing computes it again on the way back, when the layers have been told of others.
+            prediction.register_hook(lambda _: name_examples(self._layers, names))
+        return prediction
 
     def _errors(self, prediction: Tensor, target: Tensor, timesteps: Tensor, masks: Tensor | None) -> Tensor:
         config = self._config

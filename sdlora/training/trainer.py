@@ -96,7 +96,7 @@ class Trainer:
             self.base.unet.compile_repeated_blocks()
         self._saving = Saving(run, config, base, material, self._learning, examples)
         self._stepping = Stepping(config, run, self._denoiser, objective, self._learning, accelerator, self._keep)
-        self._relief = Relief(run, base, accelerator, reporter, encoder_trains=encoder_trains)
+        self._relief = Relief(config, run, base, accelerator, reporter, encoder_trains=encoder_trains)
 
     # --- the loop -----------------------------------------------------------------------------------------------
 

@@ -66,6 +66,26 @@ def test_accumulation_is_a_larger_batch(small, tmp_path):
     assert close(whole[0], parts[0])
 
 
+PRIOR = {"trigger": "wug", "prior_preservation": 10.0, "learning_rate": 1e-2, "dropout": 0.3}
+
+
+def test_accumulation_is_a_larger_batch_with_prior_preservation_too(small, tmp_path):
+    """One example of the prior in four images, also where a pass has but one image."""
+    settings = {"steps": 2, "max_grad_norm": 1e6, "targets": ["unet.mid_block"], **PRIOR}
+    whole = after(small(tmp_path / "whole", batch_size=4, **settings))
+    parts = after(small(tmp_path / "parts", batch_size=1, gradient_accumulation=4, **settings))
+    assert [r["loss"] for r in whole[2]] == pytest.approx([r["loss"] for r in parts[2]], rel=1e-3)
+    assert close(whole[0], parts[0], 1e-2)
+
+
+def test_gradient_checkpointing_drops_out_the_same_beside_a_prior(small, tmp_path):
+    """Passes of two kinds are computed again on the way back, each with what it dropped out."""
+    settings = {"steps": 2, "targets": ["unet.mid_block", "unet.down_blocks.0"], **PRIOR}
+    plain = after(small(tmp_path / "plain", batch_size=1, **settings))
+    saving = after(small(tmp_path / "saving", batch_size=1, gradient_checkpointing=True, **settings))
+    assert close(plain[0], saving[0], 1e-4)
+
+
 def test_accumulation_is_not_at_the_mercy_of_the_environment(small, tmp_path, monkeypatch):
     expected = after(small(tmp_path / "a", gradient_accumulation=2, steps=1))
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
