@@ -23,8 +23,8 @@ class DeviceOffer:
         self._runs = runs
         with gr.Row(visible=False, elem_id="device-offer") as self.box:
             self._said = gr.HTML(container=False)
-            self.pause = gr.Button("Pause, generate, go on", variant="primary", min_width=180, scale=0)
-            self._leave = gr.Button("Not now", min_width=90, scale=0)
+            self.pause = gr.Button("Pause, generate, go on", variant="primary", size="sm", min_width=190, scale=0)
+            self._leave = gr.Button("Not now", size="sm", min_width=90, scale=0)
         self.outputs = [self.box, self._said]
         self._leave.click(lambda: gr.Row(visible=False), None, self.box, show_progress="hidden", queue=False)
 
