@@ -44,9 +44,6 @@ class ForMix:
     words: str = ""
     sending: str = field(default_factory=lambda: uuid4().hex)  # what is sent twice arrives twice
 
-    def __hash__(self) -> int:  # by which Gradio sees that something was sent; a mix has none
-        return hash(self.sending)
-
     def __hash__(self) -> int:
         return hash(self.sending)  # Gradio's states ask for it, and a mix is a dict
 
