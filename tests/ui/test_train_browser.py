@@ -263,7 +263,7 @@ def test_captions_are_typed_changed_all_at_once_and_taken_back(page, server, ima
     first.press("Tab")
     expect(page.locator("#captions-note")).to_contain_text("Saved.")
     [folder] = (server.workspace / "datasets").glob("images-*")
-    assert (folder / "cactus.txt").read_text(encoding="utf-8") == "a cactus in a pot\n"
+    assert (folder / "style" / "cactus.txt").read_text(encoding="utf-8") == "a cactus in a pot\n"
     page.get_by_text("Change all at once").click()
     page.get_by_label("Trigger in").fill("ink")
     button(page, "Change all captions").click()
