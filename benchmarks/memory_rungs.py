@@ -65,7 +65,8 @@ def in_a_process(rungs: list[int], before: int, steps: int, quick: bool) -> Row:
     given = ["--rungs", ",".join(map(str, rungs)), "--before", str(before), "--steps", str(steps)]
     command = [sys.executable, "-m", "benchmarks.memory_rungs", *given, *(["--quick"] if quick else [])]
     answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(answer.stdout.splitlines()[-1])
+    print(last := answer.stdout.splitlines()[-1], file=sys.stderr, flush=True)
+    return json.loads(last)
 
 
 def rows(steps: int, quick: bool) -> list[Row]:
@@ -77,7 +78,6 @@ def rows(steps: int, quick: bool) -> list[Row]:
         if "figure" in row:
             taken.append(number)
         found.append(row)
-        print(json.dumps(row), file=sys.stderr, flush=True)
     return found
 
 
