@@ -4,6 +4,7 @@ import io
 import struct
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -97,10 +98,8 @@ def test_a_folder_that_says_something_is_kept(tmp_path, target):
 )
 def test_no_name_leads_out_of_the_folder(tmp_path, target, name):
     before = names(tmp_path)
-    try:
+    with suppress(Error):
         receive([archive(tmp_path / "x.zip", {name: png(), "ok.png": png()})], target)
-    except Error:
-        pass
     outside = [path for path in names(tmp_path) if not path.startswith("deep/target/")]
     assert outside == sorted([*before, "x.zip"])
 
