@@ -163,3 +163,9 @@ def test_what_is_left_out_is_the_bases_usual(served):
         f"{served.address}/sdapi/v1/txt2img", json={"steps": 1, "unknown": {}}, auth=("sdlora", PASSWORD), timeout=60
     ).json()
     assert "CFG scale: 4, " in json.loads(answer["info"])["infotexts"][0]
+
+
+def test_a_full_queue_is_one_sentence(client, monkeypatch):
+    monkeypatch.setattr("ui.engine.MOST_WAITING", 0)
+    with pytest.raises(RuntimeError, match=r"503.*try again"):
+        client.txt2img(prompt="a", **SMALL)
