@@ -223,6 +223,7 @@ def test_a_run_is_paused_outlives_page_and_server_and_is_stopped_and_kept(page, 
     step = standing(server.queue, "ink").step
     button(page, "Resume").click()
     expect(page.locator("#queue .chip.training")).to_be_visible(timeout=LONG)
+    button(page, "Log").click()
     expect(page.locator("#run-log textarea")).to_have_value(re.compile(f"resuming ink at step {step}"))
     button(page, "Stop and keep").click()
     expect(button(page, "Try it")).to_be_visible(timeout=LONG)
