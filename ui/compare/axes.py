@@ -49,7 +49,13 @@ class AxisMenu:
             self.kind = gr.Dropdown(list(KIND_OF), value=choice.title, label=label, min_width=170, scale=2)
             self.of = gr.Dropdown([], label=f"{label}: of", visible=bool(choice.of), min_width=150, scale=2)
             self.values = gr.Textbox(
-                choice.usual, label=f"{label}: values", info=choice.hint, max_lines=1, min_width=200, scale=4
+                choice.usual,
+                label=f"{label}: values",
+                info=choice.hint,
+                visible=bool(kind),
+                max_lines=1,
+                min_width=200,
+                scale=4,
             )
 
     def chosen(self, title: str, names: dict[str, list[str]]) -> dict[Any, Any]:
