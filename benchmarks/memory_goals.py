@@ -69,12 +69,15 @@ CASES = (
 def fake_base(family: Family) -> Base:
     """A base of true shapes, to be made among fake tensors: the VAE in fp32, as it encodes."""
     config = family_config(family)
-    unet = build_unet(config["unet"])
-    nn.Module.to(unet, DTYPE)
-    encoders = [build_text_encoder(encoder, i) for i, encoder in enumerate(config["text_encoders"])]
+    torch.set_default_dtype(DTYPE)  # fake weights can't be cast in place
+    try:
+        unet = build_unet(config["unet"])
+        encoders = [build_text_encoder(encoder, i) for i, encoder in enumerate(config["text_encoders"])]
+    finally:
+        torch.set_default_dtype(torch.float32)
     return Base(
         family, family, geometry_of(unet.config), "epsilon", "fake", unet, build_vae(config["vae"]),
-        [nn.Module.to(encoder, DTYPE) for encoder in encoders], [], config["scheduler"],
+        encoders, [], config["scheduler"],
     )  # fmt: skip
 
 
