@@ -53,7 +53,9 @@ def test_a_grid_of_checkpoints_and_weights(run, tmp_path):
     drawing = {"steps": 1, "size": (64, 64), "seed": 3}
     wanted = Wanted("red disc", (), drawing, "mini", "cpu", None, run.path.parent.parent)
     out, progress = tmp_path / "disc.png", DrawingProgress(visible=False)
-    grid = draw_grid_file(wanted, ("weight=0,1,-1", "checkpoint:disc=0,2,3", None), out, progress, force=False, say=print)
+    grid = draw_grid_file(
+        wanted, ("weight=0,1,-1", "checkpoint:disc=0,2,3", None), out, progress, force=False, say=print
+    )
     assert progress.pictures == 5  # those without an adapter are alike
     assert [value.label for value in grid.axes.y.values] == ["step 0", "step 2", "step 3"]
     told = [str(cell.parameters) for cell in grid.cells]
