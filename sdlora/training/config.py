@@ -272,7 +272,7 @@ class ResolvedConfig(TrainConfig):
     precision: Literal["fp32", "bf16", "fp16"]
     attention: Literal["sdpa", "plain"]
     gradient_checkpointing: bool
-    quantised: bool
+    quantised: bool = False
     checkpoint_every: Positive
     validate_every: Positive
     sample_every: Positive
