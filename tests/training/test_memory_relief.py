@@ -12,6 +12,7 @@ import sdlora
 from sdlora.errors import Error
 from sdlora.training.batches import Batches
 from sdlora.training.checkpoints import Checkpoint
+from sdlora.training.config import TrainConfig
 from sdlora.training.run_folder import RunFolder
 
 FULL = {"targets": ["attention"], "resolution": 128, "batch_size": 4, "steps": 4}
@@ -208,5 +209,5 @@ def test_an_allocator_that_refuses_where_nothing_may_change(small, tmp_path):
     assert code == 1 and "told: Memory is not enough for step 3 of disc" in said, said
     assert json.loads(run.status_file.read_text("utf-8"))["state"] == "failed"
     assert Checkpoint.newest_step(run.checkpoints) == 2
-    config = run.config().model_dump(include={"name", "workspace"})
-    assert sdlora.train(small(tmp_path, **config).model_copy(), resume="disc", quiet=True).state == "finished"
+    config = TrainConfig.load(tmp_path / "config.toml")
+    assert sdlora.train(config, resume="disc", quiet=True).state == "finished"
