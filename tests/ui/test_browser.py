@@ -199,7 +199,7 @@ def test_a_new_workspace_opens_with_two_styles_and_a_prompt(browser, tmp_path):
         page.wait_for_timeout(500)
         screenshot(page, "first")
         page.get_by_role("button", name="Train a style").click()
-        expect(page.get_by_role("tab", name="Train")).to_have_attribute("aria-selected", "true")
+        expect(page.get_by_role("tab", name="Train", exact=True)).to_have_attribute("aria-selected", "true")
         page.close()
     finally:
         process.terminate()
@@ -411,7 +411,7 @@ def test_the_page_stays_as_it_was_through_a_reload(open_page, workspace):
 
 def test_a_grid_is_drawn_along_two_axes(page, workspace):
     set_steps(page, 4)
-    page.get_by_role("tab", name="Compare").click()
+    page.get_by_role("tab", name="Compare", exact=True).click()
     expect(page.locator("#compare-about")).to_contain_text("red apple")
     expect(page.get_by_label("Columns: of")).to_have_value("clay")
     page.get_by_label("Columns: values").fill("0, 1")
@@ -425,10 +425,10 @@ def test_a_grid_is_drawn_along_two_axes(page, workspace):
     screenshot(page, "compare")
     page.locator("#cells button.thumbnail-item").last.click()
     page.get_by_role("button", name="Use these settings in Mix").click()
-    expect(page.get_by_role("tab", name="Mix")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("tab", name="Mix", exact=True)).to_have_attribute("aria-selected", "true")
     expect(page.locator("#seed input")).to_have_value("2")
     expect(page.get_by_label("number input for Weight of clay")).to_have_value("1")
-    page.get_by_role("tab", name="Compare").click()
+    page.get_by_role("tab", name="Compare", exact=True).click()
     page.get_by_label("Columns: values").fill("nonsense")
     page.get_by_role("button", name="Draw the grid").click()
     expect(page.get_by_text("is no number and no range")).to_be_visible()
@@ -581,7 +581,7 @@ def test_a_narrow_dark_screen_is_never_scrolled_sideways(open_page, workspace):
     page.get_by_role("button", name="More about clay").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     screenshot(page, "narrow")
-    page.get_by_role("tab", name="Compare").click()
+    page.get_by_role("tab", name="Compare", exact=True).click()
     expect(page.get_by_role("button", name="Draw the grid")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     screenshot(page, "narrow-compare")
