@@ -26,7 +26,7 @@ class DeviceOffer:
             self.pause = gr.Button("Pause, generate, go on", variant="primary", size="sm", min_width=190, scale=0)
             self._leave = gr.Button("Not now", size="sm", min_width=90, scale=0)
         self.outputs = [self.box, self._said]
-        self._leave.click(lambda: gr.Row(visible=False), None, self.box, show_progress="hidden", queue=False)
+        self._leave.click(lambda: gr.Row(visible=False), None, self.box, show_progress="hidden", concurrency_limit=None)
 
     def show(self, refusal: Taken) -> dict[Any, Any]:
         """Updates that offer it."""

@@ -436,7 +436,8 @@ def test_a_grid_is_drawn_along_two_axes(page, workspace):
 
 def test_the_picture_comes_with_its_parameters(page, workspace):
     set_steps(page, 4)
-    page.get_by_label("Prompt", exact=True).fill("blue fish <b>")
+    only(page)
+    prompt(page).fill("blue fish <b>")
     path = new_picture(page, workspace)
     text = page.locator("#parameters textarea").input_value()
     assert text == Image.open(path).text["parameters"]

@@ -95,7 +95,7 @@ class ComparePage:
             concurrency_limit=MOST_WAITING,
             **QUIET,
         )
-        self._cancel.click(self._stop, None, None, queue=False, **QUIET)
+        self._cancel.click(self._stop, None, None, concurrency_limit=None, **QUIET)
         self._pictures.select(self._look_at, self._cells, [self._cell, self._parameters, self._chosen], **QUIET)
         self._send.click(
             lambda path: self._to_mix.send(like_picture(read_likeness(path))),

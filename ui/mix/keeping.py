@@ -41,7 +41,7 @@ class Keeping:
                 self._save_prompt = gr.Button("Save prompt", size="sm", min_width=90)
             with gr.Row():
                 self._rank = gr.Number(
-                    None, label="Rank", info="empty: exact", precision=0, minimum=1, maximum=1024, min_width=120
+                    0, label="Rank", info="0: exact", precision=0, minimum=0, maximum=1024, min_width=120
                 )
                 self._export = gr.Button("Export as one adapter", size="sm", min_width=150)
             self._note = gr.HTML(container=False, elem_id="kept")
@@ -88,7 +88,7 @@ class Keeping:
         return {self._note: text.note(f"Saved as {where}"), self.saved: gr.update(choices=self.names())}
 
     def _on_export(self, values: Values) -> Updates:
-        name, rank = (values[self._name] or "").strip(), values[self._rank]
+        name, rank = (values[self._name] or "").strip(), values[self._rank] or None
         try:
             settings = self._fields.settings(values)
             path = self._target(name)

@@ -89,7 +89,7 @@ class MixPage:
         result.vary.click(self._vary, inputs, drawn, **DEVICE)
         result.compare.click(self._compare, inputs, drawn, **DEVICE)
         fields.rows.mix.release(self._live, inputs, result.outputs, trigger_mode="multiple", **DEVICE)
-        result.cancel.click(self._stop, None, None, queue=False, **QUIET)
+        result.cancel.click(self._stop, None, None, concurrency_limit=None, **QUIET)
         result.gallery.select(self._look_at, result.history, result.outputs, **QUIET)
         result.use.click(self._use, inputs, everything, **QUIET)
         self._keeping.connect({*inputs}, [*everything, *notes], self._fill)
