@@ -26,7 +26,6 @@ from sdlora.training.gated_gelu import use_lean_gates
 from sdlora.training.injection import inject
 from sdlora.training.memory_ladder import gib
 from sdlora.training.memory_use import CUDA_CONTEXT
-from sdlora.training.quantised import saved_bytes
 from sdlora.training.targets import select
 
 from .machine import machine
@@ -85,6 +84,12 @@ def bytes_of(*networks: nn.Module, itemsize: int | None = None) -> int:
     return sum(p.numel() * (itemsize or p.itemsize) for network in networks for p in network.parameters())
 
 
+def eight_bit_saves(network: nn.Module) -> int:
+    """What `quantise` saves of the linear layers' weights, which are no plain parameters among fake tensors."""
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    return sum(layer.weight.numel() * (layer.weight.itemsize - 1) for layer in layers)
+
+
 def inputs(base: Base, case: Case) -> tuple[tuple[torch.Tensor, ...], dict[str, Any]]:
     """What the UNet is given."""
     config, side = base.unet.config, case.side // base.vae_factor
@@ -131,7 +136,7 @@ def row(case: Case) -> str:
     """One line of the table."""
     with FakeTensorMode():
         base = fake_base(case.family)
-        frozen = bytes_of(base.unet) - (saved_bytes(base.unet) if case.quantised else 0)
+        frozen = bytes_of(base.unet) - (eight_bit_saves(base.unet) if case.quantised else 0)
         vae, encoders = base.vae, base.text_encoders
         encoding = frozen + bytes_of(vae, *encoders) + encoding_bytes(base, case)
         kept = frozen + bytes_of(vae, itemsize=2)
