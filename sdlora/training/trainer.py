@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from ..adapters.updates import Update
 from ..bases import Base
@@ -130,6 +131,10 @@ class Trainer:
             raise
         finally:
             eject(self.base, self.layers)
+        ended: list[Any] = [state, str(path), step]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(ended)  # the main process alone has measured, and knows the best step
+        state, path, step = ended[0], Path(ended[1]), ended[2]
         before, after = self.run.held_out_losses()
         return TrainedRun(self.run.path, path, state, step, before, after)
 
@@ -139,7 +144,7 @@ class Trainer:
             self._validate()
             self._preview()
         with StepBar(self.reporter, config.steps, self.step, self.device) as bar:
-            while self.step < config.steps and not self._judge.out_of_patience and not self._asked_to_stop():
+            while self.step < config.steps and not self._ends_here():
                 started = time.perf_counter()
                 rate = self._learning.rate
                 numbers = self._optimise()
@@ -226,14 +231,15 @@ class Trainer:
             with self._learning.adapter():
                 self._views.samples(self.step, self.layers)
 
-    def _asked_to_stop(self) -> bool:
-        """Poll `control.json` and the keyboard; wait here while a pause is asked for."""
-        control = self.run.control()
-        while control.pause and not control.stop and not self._interrupts.asked:
+    def _ends_here(self) -> bool:
+        """Whether patience is at its end, or `control.json` or the keyboard asks to stop; the same for all processes,
+        though one alone may know. Waits here while a pause is asked for."""
+        control, done = self.run.control(), self._judge.out_of_patience
+        while control.pause and not (control.stop or done or self._interrupts.asked):
             self._status("paused", force=False)
             time.sleep(PAUSE_SECONDS)
             control = self.run.control()
-        asked = torch.tensor(float(control.stop or self._interrupts.asked), device=self.device)
+        asked = torch.tensor(float(control.stop or done or self._interrupts.asked), device=self.device)
         return self.accelerator.reduce(asked, "sum").item() > 0
 
     # --- files --------------------------------------------------------------------------------------------------
