@@ -14,8 +14,9 @@ demo: setup
 ui: setup
 	$(BIN)/sdlora ui
 
+# Two processes of one thread each: networks as small as mini gain little from a second thread.
 test: setup-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: setup-dev
 	$(BIN)/python -m pytest -m ""
