@@ -13,6 +13,7 @@ from sdlora.training.config import ResolvedConfig, TrainConfig
 from sdlora.training.defaults import PRECISIONS, resolve
 from sdlora.training.material import Material, gather
 from sdlora.training.preparation import ready_base
+from sdlora.training.prepared import prepare
 from sdlora.training.progress import Reporter
 from sdlora.training.run_folder import RunFolder
 from sdlora.training.trainer import Trainer
@@ -49,7 +50,9 @@ def our_trainer(base: Base, config: ResolvedConfig, material: Material, *, compi
     config = config.model_copy(update={"compile": compiled})
     plugin = GradientAccumulationPlugin(num_steps=config.gradient_accumulation)
     accelerator = Accelerator(cpu=True, gradient_accumulation_plugin=plugin)
-    return Trainer(config, base, material, RunFolder.create(config), accelerator, Reporter(visible=False))
+    run, reporter = RunFolder.create(config), Reporter(visible=False)
+    ready = prepare(config, base, material, run, accelerator, reporter)
+    return Trainer(config, ready, run, accelerator, reporter)
 
 
 def floor_step(base: Base, config: ResolvedConfig) -> Callable[[], None]:

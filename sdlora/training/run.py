@@ -23,6 +23,7 @@ from .finding import run_to_resume
 from .material import Material, gather
 from .memory_ladder import explicit
 from .preflight import fitted
+from .prepared import prepare
 from .progress import Reporter
 from .report.settings import write_choices
 from .run_folder import PLACES, RunFolder, located
@@ -73,7 +74,9 @@ def _trained(
     with _at_work(run, resolved, processes):
         if old is None and processes.is_main_process:
             write_record(run, material)
-        trainer = Trainer(resolved, base, material, run, _accelerator(resolved, device), reporter)
+        accelerator = _accelerator(resolved, device)
+        ready = prepare(resolved, base, material, run, accelerator, reporter)
+        trainer = Trainer(resolved, ready, run, accelerator, reporter)
         reporter.say(_size(trainer, base))
         result = trainer.train()
     reporter.say(_outcome(result))

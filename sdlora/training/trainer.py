@@ -12,7 +12,6 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from ..adapters.updates import Update
-from ..bases import Base
 from ..errors import Error
 from ..sampling.memory import attempted, free_caches, ran_out
 from .checkpoints import Checkpoint
@@ -24,17 +23,14 @@ from .judging import Best, Judge
 from .keeping import kept_by_user
 from .learning import Learning
 from .loss import Denoiser
-from .material import Material
 from .memory_relief import Relief
 from .objective import Objective
-from .preparation import let_go, ready_base, ready_batches, ready_validation
-from .prior import ready_prior
+from .prepared import Prepared
 from .progress import Reporter, StepBar, used_memory
 from .run_folder import RunFolder
 from .saving import Saving
 from .stepping import Stepping
 from .targets import select
-from .views import Views
 
 PAUSE_SECONDS = 0.5
 
@@ -53,51 +49,38 @@ class TrainedRun:
 
 
 class Trainer:
-    """One run, from a resolved config to an adapter file. The base is the run's own: parts that are done are let go."""
+    """One run, from a resolved config to an adapter file."""
 
     def __init__(
-        self,
-        config: ResolvedConfig,
-        base: Base,
-        material: Material,
-        run: RunFolder,
-        accelerator: Accelerator,
-        reporter: Reporter,
+        self, config: ResolvedConfig, ready: Prepared, run: RunFolder, accelerator: Accelerator, reporter: Reporter
     ) -> None:
-        self.config, self.base, self.material, self.run = config, base, material, run
+        base = ready.base
+        self.config, self.base, self.run = config, base, run
         self.accelerator, self.reporter = accelerator, reporter
         self.device = accelerator.device
         self.step = 0
         self._peak = int(run.status().get("peak_memory", 0))
         self._samples_asked = run.control().sample
         self._interrupts = Interrupts(reporter)
-
-        examples = config.batch_size * config.gradient_accumulation * accelerator.num_processes
-        paths = select(base.modules(), config.targets)
-        encoder_trains = any(path.startswith("text_encoder") for path in paths)
-        ready_base(base, config, self.device, encoder_trains=encoder_trains)
-        batches = ready_batches(
-            base, config, material, reporter, encoder_trains=encoder_trains, examples_per_step=examples
-        )
-        self._validation = ready_validation(base, config, material, encoder_trains=encoder_trains)
+        self._validation, self._views = ready.validation, ready.views
         self._judge = Judge(config, reporter)
-        main = accelerator.is_main_process
-        self._views = Views(base, config, material, run, reporter, encoder_trains=encoder_trains) if main else None
-        prior = ready_prior(
-            base, config, material, run.path / "prior.safetensors", reporter, encoder_trains=encoder_trains
-        )
-        let_go(base, config, encoder_trains=encoder_trains)
         self.layers: Layers = inject(
-            base, paths, rank=config.rank, alpha=config.effective_alpha, dropout=config.dropout, seed=config.seed
+            base,
+            select(base.modules(), config.targets),
+            rank=config.rank,
+            alpha=config.effective_alpha,
+            dropout=config.dropout,
+            seed=config.seed,
         )
-        objective = Objective(config, batches, prior, self.layers, base, self.device)
-        self._denoiser = Denoiser(base, encodes=encoder_trains)
+        objective = Objective(config, ready.batches, ready.prior, self.layers, base, self.device)
+        self._denoiser = Denoiser(base, encodes=ready.encoder_trains)
         self._learning = Learning(self.layers, config, self.device, accelerator.scaler)
         if self.config.compile:
             self.base.unet.compile_repeated_blocks()
-        self._saving = Saving(run, config, base, material, self._learning, examples)
+        examples = config.batch_size * config.gradient_accumulation * accelerator.num_processes
+        self._saving = Saving(run, config, base, ready.material, self._learning, examples)
         self._stepping = Stepping(config, run, self._denoiser, objective, self._learning, accelerator, self._keep)
-        self._relief = Relief(config, run, base, accelerator, reporter, encoder_trains=encoder_trains)
+        self._relief = Relief(config, run, base, accelerator, reporter, encoder_trains=ready.encoder_trains)
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
