@@ -24,6 +24,7 @@ from sdlora.bases.networks import build_text_encoder, build_unet, build_vae
 from sdlora.files import write_text
 from sdlora.training.gated_gelu import use_lean_gates
 from sdlora.training.injection import inject
+from sdlora.training.layers import Plan
 from sdlora.training.memory_ladder import gib
 from sdlora.training.memory_use import CUDA_CONTEXT
 from sdlora.training.targets import select
@@ -107,7 +108,7 @@ def step_bytes(base: Base, case: Case) -> tuple[int, int]:
     gradients are among the latter."""
     use_lean_gates(base.unet)
     base.unet.set_attn_processor(AttnProcessor2_0())
-    layers = inject(base, select(base.modules(), TARGETS), rank=RANK, alpha=RANK)
+    layers = inject(base, select(base.modules(), TARGETS), Plan(RANK, RANK))
     base.unet.train()
     if case.checkpointing:
         base.unet.enable_gradient_checkpointing()
@@ -117,7 +118,7 @@ def step_bytes(base: Base, case: Case) -> tuple[int, int]:
         ledger.know(tensor)
     with ledger:
         base.unet(*given, **more).sample.float().square().mean().backward()
-    trained = sum(p.numel() for layer in layers.values() for p in (layer.down, layer.up))
+    trained = sum(p.numel() for layer in layers.values() for p in layer.weights.values())
     return 12 * trained, ledger.peak
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..adapters import Adapter, save_adapter
-from ..adapters.updates import LoRA
 from ..errors import Error
 from .checkpoints import Checkpoint
+from .layers import Plan, updates_from
 from .run_folder import RunFolder
 
 
@@ -27,10 +27,8 @@ def write_checkpoint_adapters(run: RunFolder, steps: Sequence[int] | None, folde
 
 def adapter_of(checkpoint: Checkpoint, run: RunFolder) -> Adapter:
     """The adapter that a checkpoint of a run holds, named `RUN-step-NNNNNN`."""
-    weights, alpha = checkpoint.weights, run.config().effective_alpha
-    paths = dict.fromkeys(key.rpartition(".")[0] for key in weights)
-    updates = {path: LoRA(weights[f"{path}.down"], weights[f"{path}.up"], alpha) for path in paths}
-    return Adapter(f"{run.name}-step-{checkpoint.step:06d}", dict(updates), metadata=dict(checkpoint.metadata))
+    updates = updates_from(checkpoint.weights, Plan.of(run.config()))
+    return Adapter(f"{run.name}-step-{checkpoint.step:06d}", updates, metadata=dict(checkpoint.metadata))
 
 
 def _write(checkpoint: Checkpoint, run: RunFolder, folder: Path) -> Path:

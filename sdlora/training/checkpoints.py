@@ -17,8 +17,8 @@ from ..files import write_atomically
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`weights` maps `{module path}.down|up` to fp32 tensors, `states` each part (optimizer, …) to its state dict;
-    `metadata` is what the file of an adapter with these weights says."""
+    """`weights` maps `{path}.{name}` to tensors in fp32 (`{module path}.down|up`), `states` each part (optimizer, …)
+    to its state dict; `metadata` is what the file of an adapter with these weights says."""
 
     step: int
     weights: Mapping[str, Tensor]

@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 from torch import nn
 
-from ..adapters.updates import LoRA
+from ..adapters.updates import Update
 from ..bases import Base
-from .lora_layers import LoRAConv2d, LoRALayer, LoRALinear
-from .randomness import generator
+from .layers import Layer, Part, Plan, layer_for
 
-Layers = dict[str, LoRALayer]
+Layers = dict[str, Layer]
+Parts = Mapping[str, Part]
 
 
-def inject(base: Base, paths: Sequence[str], *, rank: int, alpha: float, dropout: float = 0.0, seed: int = 0) -> Layers:
-    """Replace the modules at `paths` by trainable low-rank layers around them; returns these by module path.
+def inject(base: Base, paths: Sequence[str], plan: Plan) -> Layers:
+    """Replace the modules at `paths` by trainable layers around them; returns these by module path.
 
     The first forward equals the base's bit for bit. A layer's random start follows from the seed and its path alone.
     """
@@ -22,19 +23,14 @@ def inject(base: Base, paths: Sequence[str], *, rank: int, alpha: float, dropout
     places = _places(base)
     layers: Layers = {}
     for path in paths:
-        module = modules[path]
-        own = generator(seed, "start", path)
-        if isinstance(module, nn.Conv2d):
-            layers[path] = LoRAConv2d(module, rank, alpha, dropout, own)
-        elif isinstance(module, nn.Linear):
-            layers[path] = LoRALinear(module, rank, alpha, dropout, own)
-        layers[path].dropout.key = (seed, path)
+        module = cast(nn.Linear | nn.Conv2d, modules[path])
+        layers[path] = layer_for(module, plan, path)
         parent, attribute = places[module]
         setattr(parent, attribute, layers[path])
     return layers
 
 
-def eject(base: Base, layers: Mapping[str, LoRALayer]) -> None:
+def eject(base: Base, layers: Mapping[str, Layer]) -> None:
     """The exact inverse of `inject`: the very same module objects are back in their places."""
     places = _places(base)
     for layer in layers.values():
@@ -43,43 +39,42 @@ def eject(base: Base, layers: Mapping[str, LoRALayer]) -> None:
 
 
 @contextmanager
-def switched_off(layers: Mapping[str, LoRALayer]) -> Iterator[None]:
-    """Within it, the layers answer as the frozen ones in them do."""
-    for layer in layers.values():
-        layer.enabled = False
+def switched_off(parts: Parts) -> Iterator[None]:
+    """Within it, the model answers as the frozen one does."""
+    for part in parts.values():
+        part.enabled = False
     try:
         yield
     finally:
-        for layer in layers.values():
-            layer.enabled = True
+        for part in parts.values():
+            part.enabled = True
 
 
 @contextmanager
-def weighed(layers: Mapping[str, LoRALayer], weight: float) -> Iterator[None]:
-    """Within it, the layers add `weight` times what they have learned; at 0 they answer as the frozen ones do."""
+def weighed(parts: Parts, weight: float) -> Iterator[None]:
+    """Within it, the parts count `weight` times what they have learned; at 0 the model answers as the frozen one."""
     if weight == 0:
-        with switched_off(layers):
+        with switched_off(parts):
             yield
         return
-    scales = {layer: layer.scale for layer in layers.values()}
-    for layer, scale in scales.items():
-        layer.scale = weight * scale
+    for part in parts.values():
+        part.factor = weight
     try:
         yield
     finally:
-        for layer, scale in scales.items():
-            layer.scale = scale
+        for part in parts.values():
+            part.factor = 1.0
 
 
-def name_examples(layers: Mapping[str, LoRALayer], examples: Sequence[object]) -> None:
-    """Tell the layers which examples the next forward pass is about: what they drop out depends on it."""
-    for layer in layers.values():
-        layer.dropout.examples = examples
+def name_examples(parts: Parts, examples: Sequence[object]) -> None:
+    """Tell the parts which examples the next forward pass is about: what they drop out depends on it."""
+    for part in parts.values():
+        part.about(examples)
 
 
-def updates_of(layers: Mapping[str, LoRALayer]) -> dict[str, LoRA]:
-    """What the layers have learned, as data."""
-    return {path: layer.as_update() for path, layer in layers.items()}
+def updates_of(parts: Parts) -> dict[str, Update]:
+    """What the layers among the parts have learned, as data."""
+    return {path: part.as_update() for path, part in parts.items() if isinstance(part, Layer)}
 
 
 def _places(base: Base) -> dict[nn.Module, tuple[nn.Module, str]]:

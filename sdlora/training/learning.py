@@ -10,7 +10,7 @@ from torch import Tensor
 from .checkpoints import Checkpoint
 from .config import ResolvedConfig
 from .ema import MovingAverage
-from .injection import Layers
+from .injection import Parts
 from .learning_rate import make_schedule
 from .optimiser import averages_itself, make_optimiser, shown_rate, training_mode
 
@@ -23,12 +23,13 @@ class Learning:
     looking never changes a training.
     """
 
-    def __init__(self, layers: Layers, config: ResolvedConfig, device: torch.device, scaler: Any = None) -> None:
-        self.optimiser = make_optimiser(layers, config, device)
+    def __init__(self, parts: Parts, config: ResolvedConfig, device: torch.device, scaler: Any = None) -> None:
+        self.optimiser = make_optimiser(parts, config, device)
         self._weights: dict[str, Tensor] = {
-            f"{path}.{part}": weight
-            for path, layer in layers.items()
-            for part, weight in (("down", layer.down), ("up", layer.up))
+            f"{path}.{name}": weight for path, part in parts.items() for name, weight in part.weights.items()
+        }
+        self._constants = {
+            f"{path}.{name}": tensor for path, part in parts.items() for name, tensor in part.constants.items()
         }
         self._schedule = make_schedule(self.optimiser, config)
         self._average = MovingAverage(self.parameters, config.ema) if config.ema else None
@@ -54,9 +55,9 @@ class Learning:
 
     @contextmanager
     def adapter(self) -> Iterator[dict[str, Tensor]]:
-        """Within it, the layers hold the adapter: {module path}.down|up to fp32."""
+        """Within it, the parts hold the adapter: {path}.{name} to fp32, constants with the weights."""
         if not (self._average or averages_itself(self.optimiser)):
-            yield self._weights
+            yield self._weights | self._constants
             return
         trained = [weight.detach().clone() for weight in self.parameters]
         with torch.no_grad():
@@ -65,7 +66,7 @@ class Learning:
             else:
                 self.optimiser.eval()  # type: ignore[attr-defined]
         try:
-            yield self._weights
+            yield self._weights | self._constants
         finally:
             training_mode(self.optimiser)
             with torch.no_grad():
@@ -93,6 +94,8 @@ class Learning:
         trained = checkpoint.states.get("trained", checkpoint.weights)
         for key, weight in self._weights.items():
             weight.copy_(trained[key])
+        for key, constant in self._constants.items():
+            constant.copy_(checkpoint.weights[key])
         if self._average:
             averaged = [checkpoint.weights[key].to(w.device) for key, w in self._weights.items()]
             torch._foreach_copy_(self._average.values, averaged)

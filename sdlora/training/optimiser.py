@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from ..errors import Error
 from .config import ResolvedConfig
-from .injection import Layers
+from .injection import Parts
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ def suited(name: str, given: Mapping[str, Any], usual: Mapping[str, float]) -> I
         one = given.get("learning_rate", 1.0)
         yield "learning_rate", one, f"{name} finds the learning rate itself, this is a factor (arXiv:2306.06101)"
         yield "text_encoder_learning_rate", one, f"{name} has one rate for all"
+        yield "token_learning_rate", one, f"{name} has one rate for all"
         yield "schedule", "constant", f"{name} sets the pace itself"
         yield "warmup", 0, f"{name} begins with tiny steps, and a warm-up would mislead its estimate"
     elif kind.slower != 1:
@@ -79,7 +80,7 @@ def suited(name: str, given: Mapping[str, Any], usual: Mapping[str, float]) -> I
         yield "schedule", "constant", f"{name} averages the weights instead (arXiv:2405.15682)"
 
 
-def make_optimiser(layers: Layers, config: ResolvedConfig, device: torch.device) -> Optimizer:
+def make_optimiser(parts: Parts, config: ResolvedConfig, device: torch.device) -> Optimizer:
     """One parameter group for the UNet and one for the text encoder, each with its own learning rate.
 
     Raises `Error` for an optimiser that is not there, and for arguments that it does not take.
@@ -87,9 +88,9 @@ def make_optimiser(layers: Layers, config: ResolvedConfig, device: torch.device)
     rates = {"unet": config.learning_rate, "text_encoder": config.text_encoder_learning_rate}
     groups = []
     for component, rate in rates.items():
-        own = [layer for path, layer in layers.items() if path.startswith(component)]
+        own = [weight for path, part in parts.items() if path.startswith(component) for weight in part.weights.values()]
         if own:
-            groups.append({"params": [p for layer in own for p in (layer.down, layer.up)], "lr": rate})
+            groups.append({"params": own, "lr": rate})
     return made(groups, config, device)
 
 

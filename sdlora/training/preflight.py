@@ -21,7 +21,7 @@ from ..sampling.memory import attempted, free_caches
 from .batches import Batches, Prompts
 from .config import ResolvedConfig, budget_of
 from .defaults import Choice
-from .injection import Layers, eject, inject
+from .injection import Parts
 from .learning import Learning
 from .loss import Denoiser, NoiseSchedule
 from .material import Material
@@ -30,7 +30,8 @@ from .memory_use import hold_to, how_measured, peak_memory, room, room_within
 from .objective import Objective
 from .preparation import freed_bytes, ready_base, viewing_of, wording_of
 from .prior import Prior
-from .targets import select
+from .targets import text_encoder_trains
+from .trained_parts import put_in, take_out
 
 
 @dataclass
@@ -103,15 +104,14 @@ class Preflight:
     def _ready(self, config: ResolvedConfig) -> Iterator[tuple["_OneStep", bool]]:
         """A step that can be made, and whether a text encoder trains; the base is as before afterwards."""
         base, device = self._base, self._device
-        paths = select(base.modules(), config.targets)
-        encoder_trains = any(path.startswith("text_encoder") for path in paths)
+        encoder_trains = text_encoder_trains(base.modules(), config.targets)
         ready_base(base, config, device, encoder_trains=encoder_trains)
-        layers = inject(base, paths, rank=config.rank, alpha=config.effective_alpha, dropout=config.dropout)
-        self.parameters = sum(p.numel() for layer in layers.values() for p in (layer.down, layer.up))
+        parts = put_in(base, config)
+        self.parameters = sum(p.numel() for part in parts.values() for p in part.weights.values())
         try:
-            yield _OneStep(base, config, layers, self.size, device, encoder_trains), encoder_trains
+            yield _OneStep(base, config, parts, self.size, device, encoder_trains), encoder_trains
         finally:
-            eject(base, layers)
+            take_out(base, parts)
             base.unet.eval()
 
 

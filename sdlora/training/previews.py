@@ -13,7 +13,7 @@ from ..pictures import save_picture
 from ..sampling.denoise import Asked, always, draw, prompt_context
 from ..sampling.recipe import Recipe
 from .config import ResolvedConfig
-from .injection import Layers, weighed
+from .injection import Parts, weighed
 from .progress import Reporter
 from .sample_index import Sample, SampleIndex
 from .sample_prompts import read_lines, recipes_of
@@ -46,7 +46,7 @@ class Previews:
         self._lines: list[str] | None = None
         self._read()
 
-    def draw(self, step: int, layers: Layers) -> list[Path]:
+    def draw(self, step: int, parts: Parts) -> list[Path]:
         """Draw what is due after a step, with the layers as they are now; the files, the base's pictures too."""
         self._read()
         due = [Sample(0, number, 0.0) for number in self._recipes if not (self._path(Sample(0, number, 0.0))).is_file()]
@@ -54,7 +54,7 @@ class Previews:
             weights = dict.fromkeys(weight for weight in self._config.sample_weights if weight)
             due += [Sample(step, number, weight) for number in self._recipes for weight in weights]
         for sample in due:
-            with weighed(layers, sample.weight):
+            with weighed(parts, sample.weight):
                 self._draw_one(sample)
         self._index.write()
         return [self._path(sample) for sample in due]

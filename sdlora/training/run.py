@@ -174,7 +174,7 @@ def _explicit(asked: TrainConfig) -> dict[str, object]:
 
 def _size(trainer: Trainer, base: Base) -> str:
     """How much is trained, and its share of the base."""
-    adapted = sum(p.numel() for layer in trainer.layers.values() for p in (layer.down, layer.up))
+    adapted = sum(p.numel() for layer in trainer.layers.values() for p in layer.weights.values())
     frozen = sum(p.numel() for model in (base.unet, *base.text_encoders) for p in model.parameters()) - adapted
     return (
         f"{len(trainer.layers)} modules, {adapted:,} trainable parameters, {adapted / frozen:.2%} of the base's "

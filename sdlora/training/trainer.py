@@ -21,6 +21,7 @@ from .injection import Layers, eject, inject, updates_of
 from .interrupts import Interrupts
 from .judging import Best, Judge
 from .keeping import kept_by_user
+from .layers import Plan
 from .learning import Learning
 from .loss import Denoiser
 from .memory_relief import Relief
@@ -64,14 +65,7 @@ class Trainer:
         self._interrupts = Interrupts(reporter)
         self._validation, self._views = ready.validation, ready.views
         self._judge = Judge(config, reporter)
-        self.layers: Layers = inject(
-            base,
-            select(base.modules(), config.targets),
-            rank=config.rank,
-            alpha=config.effective_alpha,
-            dropout=config.dropout,
-            seed=config.seed,
-        )
+        self.layers: Layers = inject(base, select(base.modules(), config.targets), Plan.of(config))
         objective = Objective(config, ready.batches, ready.prior, self.layers, base, self.device)
         self._denoiser = Denoiser(base, encodes=ready.encoder_trains)
         self._learning = Learning(self.layers, config, self.device, accelerator.scaler)
@@ -249,7 +243,7 @@ class Trainer:
         with self._learning.adapter() as adapter, torch.no_grad():
             for key, weight in best.weights.items() if best else ():
                 adapter[key].copy_(weight)
-            return dict(updates_of(self.layers))
+            return updates_of(self.layers)
 
     def _save_adapter(self, best: Best | None, *, finished: bool) -> Path:
         if not self.accelerator.is_main_process:

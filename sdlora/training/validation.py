@@ -18,7 +18,7 @@ from ..data.latents import Viewing
 from ..data.wording import Wording
 from .config import ResolvedConfig
 from .holdout import Holdout, Predict
-from .injection import Layers, switched_off
+from .injection import Parts, switched_off
 from .material import Material
 
 PROBED, NOISES = 6, 1  # images and noises a timestep for what needs no precision: a tenth of a measurement's time
@@ -76,15 +76,15 @@ class Validation:
         self._unmoved: list[Tensor] | None = None
 
     @torch.no_grad()
-    def measure(self, predict: Predict, layers: Layers, device: torch.device) -> Measured:
+    def measure(self, predict: Predict, parts: Parts, device: torch.device) -> Measured:
         """With the adapter's layers as they are now."""
         held, seen = self._held.measure(predict, device), self._seen.measure(predict, device)
-        drift = self._drift(self._plain, predict, layers, device) if self._plain else None
+        drift = self._drift(self._plain, predict, parts, device) if self._plain else None
         return Measured(held.loss, held.bands, seen.loss, seen.bands, drift)
 
-    def _drift(self, plain: Holdout, predict: Predict, layers: Layers, device: torch.device) -> float:
+    def _drift(self, plain: Holdout, predict: Predict, parts: Parts, device: torch.device) -> float:
         if self._unmoved is None:
-            with switched_off(layers):
+            with switched_off(parts):
                 self._unmoved = plain.predictions(predict, device)
         moved = plain.predictions(predict, device)
         change = sum((a - b).square().sum() for a, b in zip(moved, self._unmoved, strict=True))

@@ -9,7 +9,7 @@ from ..bases import Base
 from ..errors import Error
 from .config import ResolvedConfig
 from .curve import write_curve
-from .injection import Layers
+from .injection import Parts
 from .material import Material
 from .previews import Previews
 from .progress import Reporter
@@ -53,10 +53,10 @@ class Views:
         if self._trackers:
             self._trackers.row(step, row)
 
-    def samples(self, step: int, layers: Layers) -> None:
+    def samples(self, step: int, parts: Parts) -> None:
         """Draw the sample images with the layers as they are now."""
         try:
-            files = self._previews.draw(step, layers)
+            files = self._previews.draw(step, parts)
         except Error as problem:
             self._reporter.warn(f"the samples of step {step} can't be drawn: {problem}")
             return

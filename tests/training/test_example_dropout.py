@@ -5,7 +5,7 @@ from torch import nn
 
 from sdlora.training.example_dropout import ExampleDropout
 
-from .test_lora_layers import made
+from .layers.test_lora import made
 
 
 def dropped(examples, x, share=0.5, key=(1, "unet.a")):

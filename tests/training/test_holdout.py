@@ -7,6 +7,7 @@ from sdlora.data.folder import read_folder
 from sdlora.data.latents import Viewing
 from sdlora.training.holdout import NOISES, TIMESTEPS, Holdout
 from sdlora.training.injection import eject, inject
+from sdlora.training.layers import Plan
 from sdlora.training.loss import Denoiser
 from sdlora.training.targets import select
 
@@ -77,7 +78,7 @@ def test_a_zero_adapter_measures_as_the_base_does(mini, examples):
     holdout = made(mini, examples)
     denoiser = Denoiser(mini).eval()
     before = holdout.measure(denoiser, CPU)
-    layers = inject(mini, select(mini.modules(), ["attention", "text_attention"]), rank=2, alpha=2.0)
+    layers = inject(mini, select(mini.modules(), ["attention", "text_attention"]), Plan(rank=2, alpha=2.0))
     during = holdout.measure(denoiser, CPU)
     eject(mini, layers)
     assert before == during and 0 < before.loss < 1

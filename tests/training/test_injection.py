@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from sdlora.bases.random_base import random_base
+from sdlora.sampling.prompts import Conditions
 from sdlora.training.config import TARGETS
 from sdlora.training.injection import eject, inject, updates_of
-from sdlora.training.lora_layers import LoRALayer
+from sdlora.training.layers import Layer, Plan
 from sdlora.training.loss import Denoiser, squared_error
 from sdlora.training.targets import select
 
@@ -22,7 +23,7 @@ def answer(base):
     generator = torch.Generator().manual_seed(3)
     noisy = torch.randn(2, 4, 8, 8, generator=generator)
     tokens = torch.randint(0, 1000, (2, 77), generator=generator)
-    return Denoiser(base).eval()(noisy, torch.tensor([10, 900]), tokens)
+    return Denoiser(base).eval()(noisy, torch.tensor([10, 900]), Conditions((tokens,)))
 
 
 def objects(base):
@@ -39,7 +40,7 @@ def objects(base):
 def test_the_first_forward_is_the_base_s_bit_for_bit_and_so_is_the_loss(base):
     paths = select(base.modules(), TARGETS)
     before = answer(base)
-    layers = inject(base, paths, rank=4, alpha=8.0, seed=1)
+    layers = inject(base, paths, Plan(rank=4, alpha=8.0, seed=1))
     try:
         during = answer(base)
     finally:
@@ -51,7 +52,7 @@ def test_the_first_forward_is_the_base_s_bit_for_bit_and_so_is_the_loss(base):
 
 def test_eject_is_the_exact_inverse(base):
     was, before = objects(base), answer(base)
-    layers = inject(base, ["unet.conv_in", *select(base.modules(), TARGETS)], rank=2, alpha=2.0)
+    layers = inject(base, ["unet.conv_in", *select(base.modules(), TARGETS)], Plan(rank=2, alpha=2.0))
     with torch.no_grad():
         for layer in layers.values():
             layer.up.normal_()
@@ -63,7 +64,7 @@ def test_eject_is_the_exact_inverse(base):
 def test_trained_layers_equal_merged_weights():
     base = random_base("sd1", narrow=True)
     paths = select(base.modules(), TARGETS)
-    layers = inject(base, paths, rank=4, alpha=8.0)
+    layers = inject(base, paths, Plan(rank=4, alpha=8.0))
     with torch.no_grad():
         for layer in layers.values():
             layer.up.normal_(std=0.02)
@@ -82,7 +83,7 @@ def test_a_layer_s_start_depends_on_seed_and_path_alone(base):
     many = select(base.modules(), ["attention"])
 
     def starts(paths, seed):
-        layers = inject(base, paths, rank=4, alpha=4.0, seed=seed)
+        layers = inject(base, paths, Plan(rank=4, alpha=4.0, seed=seed))
         eject(base, layers)
         return {path: layer.down for path, layer in layers.items()}
 
@@ -93,8 +94,8 @@ def test_a_layer_s_start_depends_on_seed_and_path_alone(base):
 
 
 def test_only_the_layers_learn(base):
-    layers = inject(base, select(base.modules(), ["attention"]), rank=4, alpha=4.0)
+    layers = inject(base, select(base.modules(), ["attention"]), Plan(rank=4, alpha=4.0))
     learning = {id(p) for p in base.unet.parameters() if p.requires_grad}
     eject(base, layers)
     assert learning == {id(p) for layer in layers.values() for p in (layer.down, layer.up)}
-    assert not any(isinstance(module, LoRALayer) for module in base.unet.modules())
+    assert not any(isinstance(module, Layer) for module in base.unet.modules())

@@ -1,18 +1,15 @@
 """What a training changes: looking at the adapter never changes the training, and a checkpoint holds all of it."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from sdlora.training.checkpoints import Checkpoint
 from sdlora.training.ema import MovingAverage
 from sdlora.training.learning import Learning
 
-from .test_optimiser import CPU, LIBRARIES, settings_of
+from .test_optimiser import CPU, LIBRARIES, part_of, settings_of
 
 
 @settings(max_examples=20, deadline=None)
@@ -31,9 +28,7 @@ def test_the_average_is_the_formula_s(decay, steps):
 def learning_of(**changes):
     generator = torch.Generator().manual_seed(1)
     layers = {
-        path: SimpleNamespace(
-            down=nn.Parameter(torch.randn(4, 2000, generator=generator)), up=nn.Parameter(torch.zeros(3, 4))
-        )
+        path: part_of(down=torch.randn(4, 2000, generator=generator), up=torch.zeros(3, 4))
         for path in ("unet.a", "text_encoder.b")
     }
     return Learning(layers, settings_of(**changes), CPU)

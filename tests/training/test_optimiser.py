@@ -11,6 +11,7 @@ from torch import nn
 
 from sdlora.errors import Error
 from sdlora.training.config import TrainConfig
+from sdlora.training.layers import Part
 from sdlora.training.lion import Lion
 from sdlora.training.optimiser import KINDS, kind_of, made, make_optimiser, shown_rate, training_mode
 from sdlora.training.rehearsal import rehearse
@@ -32,6 +33,14 @@ def settings_of(**changes):
         "steps": 10,
     }
     return TrainConfig(**(values | changes))
+
+
+def part_of(**weights):
+    """Something that is trained, with these weights."""
+    part = Part()
+    for name, weight in weights.items():
+        part.register_parameter(name, nn.Parameter(weight))
+    return part
 
 
 def group(weight, rate=1e-2):
@@ -100,7 +109,7 @@ def test_a_class_by_its_dotted_path_gets_what_it_takes():
 
 def test_each_component_has_its_rate():
     layers = {
-        path: SimpleNamespace(down=nn.Parameter(torch.zeros(1)), up=nn.Parameter(torch.zeros(1)))
+        path: part_of(down=torch.zeros(1), up=torch.zeros(1))
         for path in ("unet.a", "text_encoder.b", "text_encoder_2.c")
     }
     optimiser = make_optimiser(layers, settings_of(learning_rate=0.2, text_encoder_learning_rate=0.1), CPU)

@@ -6,12 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from sdlora.training.lora_layers import LoRAConv2d, LoRALinear
+from sdlora.training.layers import Plan, layer_for
 
 
 def made(base, rank=3, alpha=2.0, dropout=0.0, seed=0):
-    kind = LoRAConv2d if isinstance(base, nn.Conv2d) else LoRALinear
-    return kind(base.requires_grad_(False), rank, alpha, dropout, torch.Generator().manual_seed(seed))
+    return layer_for(base.requires_grad_(False), Plan(rank, alpha, dropout=dropout, seed=seed), "unet.a")
 
 
 BASES = {
