@@ -31,7 +31,7 @@ def peft_step(base: Base, dtype: torch.dtype, resolution: int, rank: int) -> Cal
     optimiser = torch.optim.AdamW(parameters, lr=1e-4)
     schedule = DDPMScheduler.from_config(base.scheduler_config)
     pixels = torch.rand(1, 3, resolution, resolution) * 2 - 1
-    ids = tokenize(base, ["a red apple, flat style"])
+    (ids,) = tokenize(base, ["a red apple, flat style"])
 
     def step() -> float:
         latents = vae.encode(pixels.to(dtype)).latent_dist.sample() * vae.config.scaling_factor

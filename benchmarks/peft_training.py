@@ -45,7 +45,7 @@ def train_as_diffusers(name: str, examples: Sequence[Example], folder: Path, epo
     for pixels, captions in batches(examples, base.resolution, epochs):
         with torch.no_grad():
             latents = vae.encode(pixels).latent_dist.sample() * vae.config.scaling_factor
-            context = text_encoder(tokenize(base, captions), return_dict=False)[0]
+            context = text_encoder(tokenize(base, captions)[0], return_dict=False)[0]
         noise = torch.randn_like(latents)
         timesteps = torch.randint(0, schedule.config.num_train_timesteps, (len(latents),))
         noisy = schedule.add_noise(latents, noise, timesteps)

@@ -14,17 +14,18 @@ from .cache import Encoded, LatentCache
 from .folder import Example
 from .images import open_image, to_array, upright_size
 from .masks import mask_of
-from .views import View, views
+from .views import Sizes, View, uncut, views
 
 
 @dataclass(frozen=True)
 class Seen:
     """What the VAE's encoder said of one view of an image: mean and std (channels, h, w), scaled for the UNet, fp32 on
-    the CPU; and the view's mask (1, h, w), if it has one."""
+    the CPU; the view's mask (1, h, w), if it has one; and its sizes, if it was cut or resized."""
 
     mean: Tensor
     std: Tensor
     mask: Tensor | None = None
+    sizes: Sizes | None = None
 
     def sample(self, noise: Tensor) -> Tensor:
         """A draw from the encoder's distribution, (channels, h, w)."""
@@ -46,6 +47,10 @@ class Latents:
     def mean(self) -> Tensor:
         """Of the centred view."""
         return self.views[0].mean
+
+    def sizes(self, view: Seen) -> Sizes:
+        """Of one of the views."""
+        return view.sizes or uncut(self.size)
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,10 @@ class _Encoder:
                 chance=chance,
             )
         )
-        seen = tuple(Seen(*self._encoded(example, digest, view), self._mask(example, view)) for view in chosen)
+        seen = tuple(
+            Seen(*self._encoded(example, digest, view), self._mask(example, view), view.sizes(width, height))
+            for view in chosen
+        )
         return Latents(example, size, seen, chosen[0].lost(width, height), chosen[0].upscaled)
 
     def _encoded(self, example: Example, digest: str, view: View) -> Encoded:

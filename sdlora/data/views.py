@@ -9,6 +9,9 @@ from PIL import Image
 from .buckets import Size
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the upright image
+# What SDXL is told of a picture (Podell et al., 2023, arXiv:2307.01952): height and width of the image that it was cut
+# from, top and left of the cut in that image as resized, height and width of what is seen.
+Sizes = tuple[int, int, int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,13 @@ class View:
         left, top, right, bottom = self.box
         return max(0.0, 1 - (right - left) * (bottom - top) / (width * height))
 
+    def sizes(self, width: int, height: int) -> Sizes:
+        """Of an image so large; a mirrored one is cut after it was mirrored."""
+        left, top, right, _ = self.box
+        scale = self.size[0] / (right - left)
+        left = width - right if self.mirrored else left
+        return height, width, round(top * scale), round(left * scale), self.size[1], self.size[0]
+
     def of(self, image: Image.Image) -> Image.Image:
         """What is seen of the image (Lanczos). Resampling straight from the fractional box keeps the proportions exact,
         which rounding the resized side would not."""
@@ -39,6 +49,11 @@ class View:
 def centred(width: int, height: int, size: Size) -> View:
     """The largest box of the size's shape, in the middle."""
     return View(size, _box(width, height, size, 1.0, 0.5, 0.5))
+
+
+def uncut(size: Size) -> Sizes:
+    """Of a picture that is as large as it was made."""
+    return View(size, (0, 0, *size)).sizes(*size)
 
 
 def cut(image: Image.Image, size: Size) -> Image.Image:

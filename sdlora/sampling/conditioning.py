@@ -11,16 +11,9 @@ from ..bases import Base
 from ..errors import Error
 from .chunks import Chunk, chunks_of
 from .schedule import Stage, stage_at, stages_of
-from .text_encoding import encode_chunks
+from .text_encoding import Encoded, encode_chunks
 
 Tokens = Mapping[str, Tensor]
-
-
-class Encoded(NamedTuple):
-    """A text's states (tokens, width) and, for SDXL, its pooled embedding (projection,)."""
-
-    states: Tensor
-    pooled: Tensor | None
 
 
 class EncodedPrompt(NamedTuple):

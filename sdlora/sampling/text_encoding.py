@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,20 +11,40 @@ from ..bases import Base
 from .chunks import Chunk, ids_of
 
 
+class Encoded(NamedTuple):
+    """Texts' states (…, tokens, width) and, for SDXL, their pooled embeddings (…, projection)."""
+
+    states: Tensor
+    pooled: Tensor | None = None
+
+
 @torch.no_grad()
-def encode_chunks(base: Base, index: int, chunks: Sequence[Chunk], clip_skip: int) -> tuple[Tensor, Tensor | None]:
-    """Chunks through one of a base's text encoders: (n, context length, width), and for the second one of SDXL the
-    pooled embeddings (n, projection), else None."""
+def encode_chunks(base: Base, index: int, chunks: Sequence[Chunk], clip_skip: int) -> Encoded:
+    """Chunks through one of a base's text encoders, as `encode_ids`, their emphasis counted."""
     encoder, tokenizer = base.text_encoders[index], base.tokenizers[index]
     ids = torch.tensor([ids_of(tokenizer, chunk) for chunk in chunks]).to(base.device)
     with _learned_vectors(encoder, chunks):
-        if base.family == "sdxl":
-            output = encoder(ids, output_hidden_states=True)
-            states = output.hidden_states[-max(2, clip_skip)]
-        else:
-            output, states = None, _last_states(encoder, ids, _layers_left_out(base, clip_skip))
-    pooled = output.text_embeds if output is not None and index == 1 else None
-    return _weighted(states, chunks), pooled
+        states, pooled = encode_ids(base, index, ids, clip_skip)
+    return Encoded(_weighted(states, chunks), pooled)
+
+
+def encode_ids(base: Base, index: int, ids: Tensor, clip_skip: int = 1) -> Encoded:
+    """Token ids (n, length) through one of a base's text encoders: the states that its family reads, (n, length,
+    width), and of SDXL's second one the pooled embeddings too. Gradients go through."""
+    encoder: Any = base.text_encoders[index]
+    if base.family != "sdxl":
+        return Encoded(_last_states(encoder, ids, _layers_left_out(base, clip_skip)))
+    output = encoder(ids, output_hidden_states=True)
+    return Encoded(output.hidden_states[-max(2, clip_skip)], output.text_embeds if index == 1 else None)
+
+
+def unread_layers(base: Base) -> tuple[str, ...]:
+    """Beginnings of the module paths of layers that nothing depends on: SDXL reads its first encoder's last layer but
+    one. Adapters in them can be trained by nobody, though files of others hold them too."""
+    if base.family != "sdxl":
+        return ()
+    encoder: Any = base.text_encoders[0]
+    return (f"text_encoder.text_model.encoder.layers.{encoder.config.num_hidden_layers - 1}.",)
 
 
 def most_clip_skip(base: Base) -> int:

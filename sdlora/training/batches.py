@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..bases import Base
 from ..data.latents import Latents, Seen
+from ..data.views import Sizes
 from ..data.wording import PLAIN, Wording
-from ..sampling.prompts import encode, tokenize
+from ..sampling.prompts import Conditions, encode, no_text, tokenize
 from .loss import NoiseSchedule
 from .randomness import STRATA, Draw, Order, derived_seed, draw
 from .timesteps import EVENLY, Timesteps
@@ -19,39 +20,42 @@ from .timesteps import EVENLY, Timesteps
 
 @dataclass(frozen=True)
 class Batch:
-    """n noised latents, their noise and timesteps, and their prompts (token ids, or encoded); each one's `weight` (n,)
-    and, where any has one, its mask (n, 1, h, w)."""
+    """n noised latents, their noise and timesteps, and what the UNet is told of them; each one's `weight` (n,) and,
+    where any has one, its mask (n, 1, h, w)."""
 
     latents: Tensor
     noise: Tensor
     timesteps: Tensor
-    prompts: Tensor
+    prompts: Conditions
     weights: Tensor
     masks: Tensor | None = None
 
 
 class Prompts:
-    """Texts as the UNet's input: encoded once each where the text encoder is frozen, else as token ids.
+    """Texts as the UNet's input: encoded once each where the text encoders are frozen, else as token ids.
 
-    Texts that are known from the start can be had after the encoder has been let go.
+    Texts that are known from the start can be had after the encoders have been let go. `without` is what stands for a
+    caption that is left out.
     """
 
     def __init__(self, base: Base, texts: Sequence[str], *, encoder_trains: bool) -> None:
         self._base, self._encoder_trains = base, encoder_trains
-        self._rows: dict[str, Tensor] = {}
-        known = list(dict.fromkeys(["", *texts]))
+        self._rows: dict[str | None, tuple[Tensor, ...]] = {}
+        self.without = no_text(base)
+        known = list(dict.fromkeys([self.without, *texts]))
         for start in range(0, len(known), 16):
             self._add(known[start : start + 16])
 
-    def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Token ids (n, length) or encodings (n, length, width)."""
+    def __call__(self, texts: Sequence[str | None], sizes: Sequence[Sizes]) -> Conditions:
+        """These texts on pictures of these sizes."""
         self._add([text for text in dict.fromkeys(texts) if text not in self._rows])
-        return torch.stack([self._rows[text] for text in texts])
+        parts = zip(*(self._rows[text] for text in texts), strict=True)
+        return Conditions(tuple(map(torch.stack, parts)), torch.tensor(sizes, dtype=torch.float32))
 
-    def _add(self, texts: Sequence[str]) -> None:
+    def _add(self, texts: Sequence[str | None]) -> None:
         if texts:
-            rows = tokenize(self._base, texts) if self._encoder_trains else encode(self._base, texts).cpu()
-            self._rows |= dict(zip(texts, rows, strict=True))
+            parts = tokenize(self._base, texts) if self._encoder_trains else encode(self._base, texts)
+            self._rows |= dict(zip(texts, zip(*(part.cpu() for part in parts), strict=True), strict=True))
 
 
 class Batches:
@@ -96,7 +100,7 @@ class Batches:
             latents=torch.stack([view.sample(d.latent_noise) for view, (_, d) in zip(seen, chosen, strict=True)]),
             noise=torch.stack([d.noise for _, d in chosen]),
             timesteps=self._schedule.timesteps(self._timesteps.spread(positions)),
-            prompts=self._prompts(texts),
+            prompts=self._prompts(texts, [one.sizes(view) for view, (one, _) in zip(seen, chosen, strict=True)]),
             weights=torch.tensor([latents.example.weight for latents, _ in chosen]),
             masks=_masks(seen),
         )
@@ -107,9 +111,9 @@ class Batches:
         shape = tuple(latents.mean.shape)
         return latents, draw(self._seed, index, shape, self._strata, self._dropout, self._offset_noise)
 
-    def _text(self, index: int, latents: Latents, d: Draw) -> str:
+    def _text(self, index: int, latents: Latents, d: Draw) -> str | None:
         if d.drop_caption:
-            return ""
+            return self._prompts.without
         if not self._wording.varies:
             return self._wording.plain(latents.example)
         return self._wording.written(latents.example, Random(derived_seed(self._seed, "caption", index)))

@@ -7,6 +7,8 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from ..bases import Base
+from ..sampling.prompts import Conditions, read_ids
+from ..sampling.text_encoding import Encoded
 
 
 @dataclass(frozen=True)
@@ -100,18 +102,20 @@ def _mean(error: Tensor, masks: Tensor | None) -> Tensor:
 
 
 class Denoiser(torch.nn.Module):
-    """The UNet with, unless every prompt comes encoded, the text encoder before it: one module for one wrapper."""
+    """The UNet with, unless every prompt comes encoded, the text encoders before it: one module for one wrapper."""
 
     def __init__(self, base: Base, *, encodes: bool = True) -> None:
         super().__init__()
         self.unet = base.unet
-        self.text_encoder = base.text_encoders[0] if encodes else None
+        self.text_encoders = torch.nn.ModuleList(base.text_encoders if encodes else [])
         self.dtype = base.dtype
+        self._base = base
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, prompts: Tensor) -> Tensor:
-        """noisy (n, channels, h, w), timesteps (n,), prompts as token ids (n, length) or already encoded
-        (n, length, width) -> the prediction (n, channels, h, w) in the base's dtype."""
-        encoder = None if prompts.is_floating_point() else self.text_encoder
-        context = encoder(prompts).last_hidden_state if encoder else prompts
+    def forward(self, noisy: Tensor, timesteps: Tensor, told: Conditions) -> Tensor:
+        """noisy (n, channels, h, w), timesteps (n,), what is told of them -> the prediction (n, channels, h, w) in the
+        base's dtype."""
+        texts = told.texts
+        states, pooled = Encoded(*texts) if texts[0].is_floating_point() else read_ids(self._base, texts)
         entry = noisy.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        return self.unet(entry, timesteps, context.to(self.dtype)).sample
+        added = None if pooled is None else {"text_embeds": pooled.to(self.dtype), "time_ids": told.sizes}
+        return self.unet(entry, timesteps, states.to(self.dtype), added_cond_kwargs=added).sample

@@ -47,7 +47,7 @@ def context(base, prompt, negative=None, **more):
 @pytest.mark.parametrize("family", ["sd1", "sd2"])
 def test_a_plain_prompt_is_what_training_makes_of_a_caption(family):
     base = narrow(family)
-    both = encode(base, ["red", "größer, a fox!"])
+    (both,) = encode(base, ["red", "größer, a fox!"])
     assert torch.equal(context(base, "größer, a fox!", "red"), both)
     assert read(base, "a fox")[1] is None
 
@@ -134,7 +134,7 @@ def test_a_weight_of_one_changes_no_bit(mini):
 
 def test_chunks_are_encoded_alone_and_joined(mini):
     joined = context(mini, "red apple BREAK octopus, flat style")
-    parts = encode(mini, ["red apple", "octopus, flat style"])
+    (parts,) = encode(mini, ["red apple", "octopus, flat style"])
     assert torch.allclose(joined[0], torch.cat(list(parts)), atol=1e-5)
 
 
@@ -166,7 +166,7 @@ def test_stages_change_at_their_steps(mini):
     }.items():
         found = condition(mini, prompt, "x", steps=4, size=SIZE)
         for index, text in enumerate(texts):
-            expected = torch.cat([encode(mini, ["x"]), encode(mini, [text])])
+            expected = torch.cat([encode(mini, ["x"])[0], encode(mini, [text])[0]])
             assert torch.allclose(found.at(index, 4)[0], expected, atol=1e-5)
 
 

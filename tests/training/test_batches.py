@@ -8,6 +8,7 @@ import torch
 
 from sdlora.data.folder import Example
 from sdlora.data.latents import Latents, Seen
+from sdlora.data.views import uncut
 from sdlora.data.wording import Wording
 from sdlora.training.batches import Batches, Prompts
 from sdlora.training.loss import NoiseSchedule
@@ -19,6 +20,11 @@ CAPTIONS = ("red disc", "green disc", "blue disc")
 @pytest.fixture(scope="module")
 def prompts(mini):
     return Prompts(mini, CAPTIONS, encoder_trains=True)
+
+
+def told(prompts, *texts):
+    """What the prompts make of texts: token ids, or states."""
+    return prompts(texts, [uncut((64, 64))] * len(texts)).texts[0]
 
 
 def image(caption, value, *, repeats=1, mirrored=False, size=(64, 64), **more):
@@ -50,8 +56,10 @@ def test_splits_do_not_matter(mini, prompts):
     whole = batches.take(range(8))
     parts = [batches.take(range(start, start + 2)) for start in (4, 0, 6, 2)]
     ordered = [parts[1], parts[3], parts[0], parts[2]]
-    for field in ("latents", "noise", "timesteps", "prompts"):
+    for field in ("latents", "noise", "timesteps"):
         assert torch.equal(getattr(whole, field), torch.cat([getattr(part, field) for part in ordered]))
+    assert torch.equal(whole.prompts.texts[0], torch.cat([part.prompts.texts[0] for part in ordered]))
+    assert torch.equal(whole.prompts.sizes, torch.cat([part.prompts.sizes for part in ordered]))
 
 
 def test_timesteps_keep_to_their_range_and_stay_stratified(mini, prompts):
@@ -64,8 +72,8 @@ def test_timesteps_keep_to_their_range_and_stay_stratified(mini, prompts):
 
 def test_each_image_has_its_own_caption(mini, prompts):
     batch = stream(mini, prompts).take(range(12))
-    for latents, tokens in zip(batch.latents, batch.prompts, strict=True):
-        assert torch.equal(tokens, prompts([CAPTIONS[int(latents[0, 0, 0])]])[0])
+    for latents, tokens in zip(batch.latents, batch.prompts.texts[0], strict=True):
+        assert torch.equal(tokens, told(prompts, CAPTIONS[int(latents[0, 0, 0])])[0])
 
 
 def test_repeats_are_seen_as_often_as_asked(mini, prompts):
@@ -82,7 +90,7 @@ def test_a_batch_may_be_larger_than_the_folder(mini, prompts):
 
 
 def test_dropped_captions_are_the_empty_prompt(mini, prompts):
-    assert torch.equal(stream(mini, prompts, dropout=1.0).take([0]).prompts, prompts([""]))
+    assert torch.equal(stream(mini, prompts, dropout=1.0).take([0]).prompts.texts[0], told(prompts, ""))
 
 
 def test_half_are_mirrored_where_mirrored_latents_are_there(mini, prompts):
@@ -92,8 +100,8 @@ def test_half_are_mirrored_where_mirrored_latents_are_there(mini, prompts):
 
 
 def test_frozen_encoders_run_once(mini):
-    encoded = Prompts(mini, CAPTIONS, encoder_trains=False)(["blue disc", ""])
-    tokens = Prompts(mini, CAPTIONS, encoder_trains=True)(["blue disc", ""])
+    encoded = told(Prompts(mini, CAPTIONS, encoder_trains=False), "blue disc", "")
+    tokens = told(Prompts(mini, CAPTIONS, encoder_trains=True), "blue disc", "")
     assert encoded.shape == (2, mini.tokenizers[0].model_max_length, mini.unet.config["cross_attention_dim"])
     assert torch.equal(encoded, mini.text_encoders[0](tokens).last_hidden_state) or torch.allclose(
         encoded, mini.text_encoders[0](tokens).last_hidden_state, atol=1e-5
@@ -134,7 +142,7 @@ def test_captions_vary_by_their_index_alone(mini):
     tags = image("a, b, c, d", 0)
     wording = Wording(shuffle=True, keep=1, tag_dropout=0.3)
     prompts = Prompts(mini, [], encoder_trains=True)
-    whole = several(mini, prompts, [tags], wording=wording).take(range(12)).prompts
+    whole = several(mini, prompts, [tags], wording=wording).take(range(12)).prompts.texts[0]
     again = several(mini, prompts, [tags], wording=wording, global_batch=3)
-    assert torch.equal(whole, torch.cat([again.take(range(i, i + 3)).prompts for i in (0, 3, 6, 9)]))
+    assert torch.equal(whole, torch.cat([again.take(range(i, i + 3)).prompts.texts[0] for i in (0, 3, 6, 9)]))
     assert len({tuple(row.tolist()) for row in whole}) > 4

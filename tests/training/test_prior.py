@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import sdlora
 from sdlora.data.captions import with_trigger, without_trigger
 from sdlora.errors import Error
+from sdlora.sampling.prompts import Conditions
 from sdlora.training.loss import Denoiser
 
 TRIGGER = "wug style"
@@ -39,7 +40,7 @@ def answers(base):
     noisy = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     tokens = base.tokenizers[0](["red disc"] * 4, padding="max_length", return_tensors="pt").input_ids
     with torch.no_grad():
-        return Denoiser(base)(noisy, torch.tensor([50, 300, 600, 900]), tokens)
+        return Denoiser(base)(noisy, torch.tensor([50, 300, 600, 900]), Conditions((tokens,)))
 
 
 def test_the_base_s_own_answers_are_kept(small, tmp_path, mini):
