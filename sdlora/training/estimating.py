@@ -11,7 +11,6 @@ from pathlib import Path
 from ..bases import load_base
 from ..devices import pick_device
 from ..errors import Error
-from ..sampling.prompts import refuse_sdxl
 from .config import TrainConfig
 from .defaults import resolve, with_sample_facts
 from .device_lock import hold
@@ -40,7 +39,6 @@ def outlook(config: TrainConfig) -> Outlook:
     with hold(str(device), "measuring a step", wait=False):
         material = gather(config)
         base = load_base(config.base, prediction_type=config.prediction_type)
-        refuse_sdxl(base)
         resolved, _ = resolve(config, base, material, device, 1)
         space, preflight = room(device), Preflight(base, material, device)
         memory = preflight.need(resolved)

@@ -11,13 +11,14 @@ from ..data.cache import LatentCache
 from ..data.folder import Example
 from ..data.latents import Viewing, encode_images
 from ..data.wording import PLAIN, Wording
+from ..sampling.prompts import Conditions
 from .batches import Batch, Prompts
 from .loss import NoiseSchedule, squared_error
 from .randomness import generator
 
 TIMESTEPS, NOISES = 10, 4
 BATCH = 8
-Predict = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+Predict = Callable[[torch.Tensor, torch.Tensor, Conditions], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ class Holdout:
         noises: int = NOISES,
         cache: LatentCache | None = None,
     ) -> None:
-        latents = [one.mean for one in encode_images(base.vae, examples, viewing, cache=cache)]
+        encoded = encode_images(base.vae, examples, viewing, cache=cache)
+        latents = [one.mean for one in encoded]
+        self._sizes = [one.sizes(one.views[0]) for one in encoded]
         self._schedule = NoiseSchedule.of(base)
         self._captions = list(captions or map(wording.plain, examples))
         self._prompts = Prompts(base, self._captions, encoder_trains=encoder_trains)
@@ -101,6 +104,6 @@ class Holdout:
             torch.stack([self._latents[i] for i in images]),
             torch.stack(self._noises[part]),
             self._timesteps[part],
-            self._prompts([self._captions[i] for i in images]),
+            self._prompts([self._captions[i] for i in images], [self._sizes[i] for i in images]),
             torch.ones(len(images)),
         )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..bases import Base
+from ..sampling.prompts import Conditions
 from .batches import Batch, Batches
 from .config import ResolvedConfig
 from .injection import Layers, name_examples, switched_off
@@ -13,7 +14,7 @@ from .loss import NoiseSchedule, huber_error, squared_error
 from .prior import EVERY, Prior
 
 Names = Sequence[object]
-Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+Predict = Callable[[Tensor, Tensor, Conditions], Tensor]
 
 
 class Objective:

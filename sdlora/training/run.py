@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
-from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, broadcast_object_list
 
 from ..bases import Base, load_base
 from ..devices import pick_device
-from ..sampling.prompts import refuse_sdxl
+from ..sampling.text_encoding import unread_layers
 from .checkpoints import Checkpoint
 from .config import ResolvedConfig, TrainConfig
 from .dataset_record import what_changed, write_record
@@ -27,6 +27,7 @@ from .prepared import prepare
 from .progress import Reporter
 from .report.settings import write_choices
 from .run_folder import PLACES, RunFolder, located
+from .targets import select
 from .trainer import TrainedRun, Trainer
 
 
@@ -61,7 +62,6 @@ def _trained(
     reporter: Reporter,
 ) -> TrainedRun:
     base = load_base(settings.base, prediction_type=settings.prediction_type)
-    refuse_sdxl(base)
     reporter.say(f"base {base.path}: {base.family}, {base.prediction_type} ({base.prediction_reason})")
     if old is not None and isinstance(settings, ResolvedConfig):
         run, resolved = old, settings
@@ -74,7 +74,7 @@ def _trained(
     with _at_work(run, resolved, processes):
         if old is None and processes.is_main_process:
             write_record(run, material)
-        accelerator = _accelerator(resolved, device)
+        accelerator = _accelerator(resolved, base, device)
         ready = prepare(resolved, base, material, run, accelerator, reporter)
         trainer = Trainer(resolved, ready, run, accelerator, reporter)
         reporter.say(_size(trainer, base))
@@ -126,12 +126,14 @@ def _processes(device: torch.device) -> PartialState:
     return PartialState(cpu=device.type == "cpu")
 
 
-def _accelerator(config: ResolvedConfig, device: torch.device) -> Accelerator:
+def _accelerator(config: ResolvedConfig, base: Base, device: torch.device) -> Accelerator:
+    idle = any(path.startswith(unread_layers(base)) for path in select(base.modules(), config.targets))
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="fp16" if config.precision == "fp16" else "no",  # for its loss scaling; bf16 needs none
         # given as a plugin, because the plain number loses against an environment variable
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.gradient_accumulation),
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=idle)],  # it would wait for their gradients
     )
 
 
