@@ -11,6 +11,7 @@ from PIL import Image
 from sdlora.bases import Base
 from sdlora.training.config import ResolvedConfig, TrainConfig
 from sdlora.training.defaults import PRECISIONS, resolve
+from sdlora.training.interrupts import Interrupts
 from sdlora.training.material import Material, gather
 from sdlora.training.preparation import ready_base
 from sdlora.training.prepared import prepare
@@ -52,7 +53,7 @@ def our_trainer(base: Base, config: ResolvedConfig, material: Material, *, compi
     accelerator = Accelerator(cpu=True, gradient_accumulation_plugin=plugin)
     run, reporter = RunFolder.create(config), Reporter(visible=False)
     ready = prepare(config, base, material, run, accelerator, reporter)
-    return Trainer(config, ready, run, accelerator, reporter)
+    return Trainer(config, ready, run, accelerator, reporter, Interrupts(reporter))
 
 
 def floor_step(base: Base, config: ResolvedConfig) -> Callable[[], None]:

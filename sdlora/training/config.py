@@ -15,6 +15,7 @@ from ..files import is_safe_name
 
 Auto = Literal["auto"]
 SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([GM])i?B", re.IGNORECASE)
+DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|h)", re.IGNORECASE)
 TARGETS = ("attention", "feed_forward", "convolutions", "text_attention", "text_mlp")
 
 
@@ -81,6 +82,12 @@ def _memory(value: Any) -> Any:
     return value
 
 
+def _duration(value: Any) -> Any:
+    if value != "auto" and not (isinstance(value, str) and seconds_of(value)):
+        raise ValueError("give auto, or a time such as 90s, 20min or 2h")
+    return value
+
+
 Name = Annotated[str, BeforeValidator(_safe_name)]
 Place = Annotated[str, BeforeValidator(_as_text)]
 Targets = Annotated[list[str], BeforeValidator(_listed)]
@@ -108,7 +115,12 @@ class TrainConfig(BaseModel):
     name: Name = Field(description="name of the adapter: its file, its run folder, its tag in prompts")
     images: Place = Field(description="folder of training images with captions, or sample:NAME")
     base: Place = Field("mini", description="mini, a hub id, a diffusers folder or a checkpoint file")
-    preset: Place = Field("style", description="style, character, or a TOML file with settings")
+    preset: Place = Field(
+        "style", description="style, character, auto (short trials find out what suits your images), or a TOML file"
+    )
+    time_budget: Annotated[str, BeforeValidator(_duration)] = Field(
+        "auto", description="with preset auto: how long all may take, as 90s, 20min or 2h; auto: twice the usual steps"
+    )
     trigger: str | None = Field(
         None, description="words that call the adapter up; put in front of captions without them"
     )
@@ -288,6 +300,12 @@ def budget_of(memory: str) -> int | None:
     """Bytes of a size such as 6GB, as makers of GPUs count them (2^30 a GB); None for auto and off."""
     found = SIZE.fullmatch(memory)
     return int(float(found[1]) * (1 << (30 if found[2] in "gG" else 20))) if found else None
+
+
+def seconds_of(duration: str) -> float | None:
+    """Seconds of a time such as 20min; None for auto and for what is none."""
+    found = DURATION.fullmatch(duration)
+    return float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2].lower()] if found else None
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -63,9 +63,11 @@ def resolve(
 
     Raises `Error` for settings that can't work together, or on this base or device.
     """
-    values = {k: v for k in config.model_fields_set if (v := getattr(config, k)) != "auto"}
+    values = {k: v for k in config.model_fields_set if (v := getattr(config, k)) != "auto"} | {"preset": config.preset}
     if "steps" in values and values.get("epochs") is not None:
         raise Error(f"steps = {config.steps} and epochs = {config.epochs:g} are both given: give one of them")
+    if config.time_budget != "auto" and config.preset != "auto":
+        raise Error(f"time_budget = {config.time_budget} is for the search of preset = auto: leave it out, or set that")
     choices: list[Choice] = []
 
     def fill(found: Iterable[Choice]) -> None:

@@ -1,6 +1,7 @@
 """`train`: from a config to a finished run."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulation
 from ..bases import Base, load_base
 from ..devices import pick_device
 from ..sampling.text_encoding import unread_layers
+from .autopilot import refuse_search, roomiest, searched, searched_for
 from .checkpoints import Checkpoint
 from .config import ResolvedConfig, TrainConfig
 from .dataset_record import what_changed, write_record
@@ -20,6 +22,7 @@ from .defaults import arithmetic, refuse_impossible, resolve, with_sample_facts
 from .device_lock import hold
 from .failures import told
 from .finding import run_to_resume
+from .interrupts import Interrupts
 from .material import Material, gather
 from .memory_ladder import explicit
 from .preflight import fitted
@@ -61,6 +64,7 @@ def _trained(
     processes: PartialState,
     reporter: Reporter,
 ) -> TrainedRun:
+    began = time.monotonic()
     base = load_base(settings.base, prediction_type=settings.prediction_type)
     reporter.say(f"base {base.path}: {base.family}, {base.prediction_type} ({base.prediction_reason})")
     if old is not None and isinstance(settings, ResolvedConfig):
@@ -76,7 +80,10 @@ def _trained(
             write_record(run, material)
         accelerator = _accelerator(resolved, base, device)
         ready = prepare(resolved, base, material, run, accelerator, reporter)
-        trainer = Trainer(resolved, ready, run, accelerator, reporter)
+        interrupts = Interrupts(reporter)
+        if resolved.preset == "auto":
+            resolved = searched_for(resolved, ready, run, accelerator, reporter, interrupts, began)
+        trainer = Trainer(resolved, ready, run, accelerator, reporter, interrupts)
         reporter.say(_size(trainer, base))
         result = trainer.train()
     reporter.say(_outcome(result))
@@ -85,16 +92,18 @@ def _trained(
 
 @contextmanager
 def _held(device: torch.device, processes: PartialState, what: str, reporter: Reporter) -> Iterator[bool]:
-    """The device for this training alone, or all devices of its processes; whether there was a wait for them."""
-    if not processes.is_main_process:
+    """The device for this training alone, or all devices of its processes on this machine; whether the main process
+    had to wait for them."""
+    if not processes.is_local_main_process:
         processes.wait_for_everyone()
         yield False
         return
     several = device.type == "cuda" and processes.num_processes > 1
-    devices = [f"cuda:{index}" for index in range(processes.num_processes)] if several else str(device)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes.num_processes))  # of several machines, each holds its own
+    devices = [f"cuda:{index}" for index in range(here)] if several else str(device)
     with hold(devices, what, tell=reporter.say) as waited:
         processes.wait_for_everyone()
-        yield waited
+        yield waited and processes.is_main_process
 
 
 @contextmanager
@@ -152,12 +161,16 @@ def _begin(
         resolved, choices = resolve(config, base, material, device, processes.num_processes)
         for choice in choices:
             reporter.say(f"{choice.key} = {choice.value}  ({choice.reason})")
-        fit = fitted(resolved, explicit(_explicit(asked)), base, material, device)
+        given = explicit(_explicit(asked))
+        if resolved.preset == "auto":
+            refuse_search(material, processes.num_processes)
+        fit = fitted(roomiest(resolved, given, base), given, base, material, device)
         for note in fit.notes:
             reporter.say(note)
         changed = {choice.key for choice in fit.choices}
         choices = [choice for choice in choices if choice.key not in changed] + fit.choices
-        resolved = fit.config.model_copy(update={key: located(key, getattr(resolved, key)) for key in PLACES})
+        kept = {key: located(key, getattr(resolved, key)) for key in PLACES} | dict(searched(resolved))
+        resolved = fit.config.model_copy(update=kept)
         run = RunFolder.create(resolved)
         run.note_asked(_explicit(asked))
         write_choices(run, choices)

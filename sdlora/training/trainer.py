@@ -53,7 +53,13 @@ class Trainer:
     """One run, from a resolved config to an adapter file."""
 
     def __init__(
-        self, config: ResolvedConfig, ready: Prepared, run: RunFolder, accelerator: Accelerator, reporter: Reporter
+        self,
+        config: ResolvedConfig,
+        ready: Prepared,
+        run: RunFolder,
+        accelerator: Accelerator,
+        reporter: Reporter,
+        interrupts: Interrupts,
     ) -> None:
         base = ready.base
         self.config, self.base, self.run = config, base, run
@@ -62,7 +68,7 @@ class Trainer:
         self.step = 0
         self._peak = int(run.status().get("peak_memory", 0))
         self._samples_asked = run.control().sample
-        self._interrupts = Interrupts(reporter)
+        self._interrupts = interrupts
         self._validation, self._views = ready.validation, ready.views
         self._judge = Judge(config, reporter)
         self.layers: Layers = inject(base, select(base.modules(), config.targets), Plan.of(config))
@@ -231,7 +237,8 @@ class Trainer:
             self._judge.best = Best(**checkpoint.states["best"]) if "best" in checkpoint.states else None
             self.reporter.say(f"resuming {self.run.name} at step {self.step} of {self.config.steps}")
         if self._views:
-            self._views.begin(-1 if self._fresh else self.step)  # a fresh run makes even the rows of step 0 anew
+            # a fresh run makes even the rows of step 0 anew
+            self._views.begin(self.config, -1 if self._fresh else self.step)
         self._status("running")
 
     def _checkpoint(self) -> None:

@@ -82,6 +82,10 @@ class Validation:
         drift = self._drift(self._plain, predict, parts, device) if self._plain else None
         return Measured(held.loss, held.bands, seen.loss, seen.bands, drift)
 
+    def glance(self, predict: Predict, device: torch.device) -> float:
+        """The held-out loss over a seventh of its draws, in a tenth of a measurement's time."""
+        return self._held.glance(predict, device)
+
     def _drift(self, plain: Holdout, predict: Predict, parts: Parts, device: torch.device) -> float:
         if self._unmoved is None:
             with switched_off(parts):

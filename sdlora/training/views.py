@@ -34,18 +34,18 @@ class Views:
         *,
         encoder_trains: bool,
     ) -> None:
-        self._config, self._material, self._run, self._reporter = config, material, run, reporter
+        self._material, self._run, self._reporter = material, run, reporter
         reporter.keep_in(run.messages_file)
         self._previews = Previews(base, config, run.samples, reporter, encoder_trains=encoder_trains)
         self._trackers: Trackers | None = None
         self._written, self._took = 0.0, 0.0
 
-    def begin(self, step: int) -> None:
+    def begin(self, config: ResolvedConfig, step: int) -> None:
         """Before the steps beyond `step` are done, perhaps again; -1 where even step 0 was not done."""
         self._run.tidy(step)
         self._previews.forget_after(step)
-        self._trackers = Trackers(self._config, self._run, step, self._reporter)
-        self._try("dataset sheet", lambda: write_dataset(self._run, self._config, self._material))
+        self._trackers = Trackers(config, self._run, step, self._reporter)
+        self._try("dataset sheet", lambda: write_dataset(self._run, config, self._material))
 
     def row(self, step: int, row: Mapping[str, Any]) -> None:
         """Metrics of a step."""

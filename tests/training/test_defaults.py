@@ -66,7 +66,7 @@ def test_a_bad_preset_is_a_sentence_with_its_file(resolved, preset, text, says):
 
 
 def test_an_unknown_preset_is_told_what_there_is(resolved):
-    with pytest.raises(Error, match="no preset 'styl' for mini: choose character or style"):
+    with pytest.raises(Error, match="no preset 'styl' for mini: choose auto or character or quality or style"):
         resolved(preset="styl")
 
 

@@ -15,6 +15,7 @@ from .dataset import read_dataset
 from .settings import settings_of
 from .timeline import timeline
 from .told import STATES, measures, messages, tiles
+from .trials import search
 
 HERE = Path(__file__).parent
 
@@ -45,6 +46,7 @@ def write_report(run: RunFolder) -> Path:
         card=file,
         dataset=read_dataset(run),
         settings=settings_of(run, config),
+        search=search(run),
     )
     write_text(run.report_file, page)
     return run.report_file
