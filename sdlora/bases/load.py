@@ -8,7 +8,7 @@ from sdlora.bases.base import Base
 from sdlora.bases.checkpoint_file import CHECKPOINT_SUFFIXES
 from sdlora.bases.folder import load_folder
 from sdlora.bases.hub import HUB_ID, download
-from sdlora.bases.prediction import Prediction, checked, settle
+from sdlora.bases.prediction import Prediction, checked, set_zero_terminal_snr, settle
 from sdlora.bases.single_file import load_single_file
 from sdlora.bases.vae import swap_vae
 from sdlora.errors import Error
@@ -21,13 +21,15 @@ def load_base(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     prediction_type: str | None = None,
+    zero_terminal_snr: bool | None = None,
     revision: str | None = None,
     vae: str | Path | None = None,
 ) -> Base:
     """Load a frozen base: `mini`, a diffusers folder, a single `.safetensors`/`.ckpt` checkpoint, or a hub id.
 
-    `dtype` is what the weights are cast to, however they are stored; `prediction_type` overrides what is found out;
-    `revision` is a hub id's branch, tag or commit; `vae` is one to put in the place of the base's own, see `swap_vae`.
+    `dtype` is what the weights are cast to, however they are stored; `prediction_type` and `zero_terminal_snr`,
+    see `set_zero_terminal_snr`, override what is found out; `revision` is a hub id's branch, tag or commit; `vae` is
+    one to put in the place of the base's own, see `swap_vae`.
     Raises `Error` when there is no such model or it is of another kind.
     """
     asked = None if prediction_type is None else Prediction(checked(prediction_type), "as asked for")
@@ -38,6 +40,8 @@ def load_base(
         base = load_folder(location, name, dtype).to(device)
         if asked:
             settle(base, asked)
+    if zero_terminal_snr is not None:
+        set_zero_terminal_snr(base, zero_terminal_snr)
     if vae is not None:
         swap_vae(base, vae)
     return base

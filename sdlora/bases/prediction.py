@@ -8,6 +8,7 @@ import torch
 from sdlora.bases.base import PREDICTION_TYPES, Base, PredictionType
 from sdlora.errors import Error
 
+ZERO_TERMINAL_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}  # as diffusers' schedulers say it
 PROBE_SIDE = 32  # latent pixels: small enough for a CPU, large enough for four levels
 PROBE_SEED = 0
 
@@ -71,6 +72,19 @@ def _empty_prompt(base: Base) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     side = float(base.resolution)
     sizes = torch.tensor([[side, side, 0.0, 0.0, side, side]], device=base.device, dtype=base.dtype)
     return torch.cat(states, dim=-1), {"text_embeds": pooled, "time_ids": sizes}
+
+
+def set_zero_terminal_snr(base: Base, on: bool) -> None:
+    """Have the noise schedule end with noise alone, its betas rescaled (Lin et al., 2023, arXiv:2305.08891), or not.
+
+    Raises `Error` for a base that predicts the noise: where nothing else is left, it says nothing of the picture.
+    """
+    if on and base.prediction_type == "epsilon":
+        raise Error(
+            f"zero_terminal_snr needs a base that predicts v, and {base.path} predicts the noise (epsilon): leave it "
+            "out, or give prediction_type = v_prediction if that is what the base does"
+        )
+    base.scheduler_config |= ZERO_TERMINAL_SNR if on else {"rescale_betas_zero_snr": False}
 
 
 def settle(base: Base, prediction: Prediction) -> None:

@@ -12,7 +12,7 @@ from sdlora.bases.checkpoint_file import read_checkpoint
 from sdlora.bases.family import family_of_checkpoint
 from sdlora.bases.geometry import family_config, geometry_of, shipped_tokenizers
 from sdlora.bases.networks import build_text_encoder, build_unet, empty, fill
-from sdlora.bases.prediction import Prediction, probe, settle, stated_in_file
+from sdlora.bases.prediction import ZERO_TERMINAL_SNR, Prediction, probe, settle, stated_in_file
 from sdlora.bases.vae import vae_from_original
 from sdlora.errors import Error
 
@@ -42,7 +42,7 @@ def load_single_file(
     ).to(device)
     settle(base, asked or stated_in_file(weights, metadata) or probe(base))
     if "ztsnr" in weights:
-        base.scheduler_config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        base.scheduler_config |= ZERO_TERMINAL_SNR
     if family == "sd2" and base.prediction_type == "v_prediction":
         unet.register_to_config(sample_size=SD2_V_SAMPLE_SIZE)
     return base

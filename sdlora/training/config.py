@@ -205,6 +205,11 @@ class TrainConfig(BaseModel):
     prediction_type: Literal["epsilon", "v_prediction"] | None = Field(
         None, description="what the base predicts, where it is not found out by itself"
     )
+    zero_terminal_snr: bool | None = Field(
+        None,
+        description="train up to noise alone, which very dark and bright pictures need (arXiv:2305.08891); unset: as "
+        "the base says; only for bases that predict v",
+    )
 
     device: str = Field("auto", description="cuda, cuda:1, mps or cpu; auto takes the first there is")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="of the frozen base")

@@ -38,7 +38,9 @@ def outlook(config: TrainConfig) -> Outlook:
     device = pick_device(config.device)
     with hold(str(device), "measuring a step", wait=False):
         material = gather(config)
-        base = load_base(config.base, prediction_type=config.prediction_type)
+        base = load_base(
+            config.base, prediction_type=config.prediction_type, zero_terminal_snr=config.zero_terminal_snr
+        )
         resolved, _ = resolve(config, base, material, device, 1)
         space, preflight = room(device), Preflight(base, material, device)
         memory = preflight.need(resolved)

@@ -38,6 +38,7 @@ def file_metadata(
         started_at=run.started,
         trigger=config.trigger,
         version=VERSION,
+        zero_terminal_snr=bool(base.scheduler_config.get("rescale_betas_zero_snr")),
         folders=material.folders(),
         tags=material.tags(),
     )

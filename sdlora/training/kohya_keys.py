@@ -71,6 +71,7 @@ WORDS: dict[str, tuple[str, dict[Any, Any]]] = {
     "save_precision": ("save_dtype", {"float": "fp32", "fp16": "fp16", "bf16": "bf16"}),
     "loss_type": ("loss", {"l2": "l2", "huber": "huber", "smooth_l1": "smooth_l1"}),
     "v_parameterization": ("prediction_type", {True: "v_prediction"}),
+    "zero_terminal_snr": ("zero_terminal_snr", {True: True}),
     "bucket_no_upscale": ("upscale", {True: False}),
     "network_train_unet_only": ("targets", {True: ["attention", "feed_forward"]}),
     "network_train_text_encoder_only": ("targets", {True: ["text_attention", "text_mlp"]}),

@@ -65,7 +65,9 @@ def _trained(
     reporter: Reporter,
 ) -> TrainedRun:
     began = time.monotonic()
-    base = load_base(settings.base, prediction_type=settings.prediction_type)
+    base = load_base(
+        settings.base, prediction_type=settings.prediction_type, zero_terminal_snr=settings.zero_terminal_snr
+    )
     reporter.say(f"base {base.path}: {base.family}, {base.prediction_type} ({base.prediction_reason})")
     if old is not None and isinstance(settings, ResolvedConfig):
         run, resolved = old, settings

@@ -63,6 +63,7 @@ class TrainingFacts:
     started_at: float
     trigger: str | None
     version: str
+    zero_terminal_snr: bool = False
     folders: dict[str, tuple[int, int]] = field(default_factory=dict)  # name: (repeats, images)
     tags: dict[str, dict[str, int]] = field(default_factory=dict)  # folder name: {tag: count}
 
@@ -98,6 +99,7 @@ def describe(facts: TrainingFacts) -> dict[str, str]:
         "ss_optimizer": facts.optimizer,
         "ss_lr_scheduler": facts.schedule,
         "ss_mixed_precision": facts.precision,
+        "ss_zero_terminal_snr": facts.zero_terminal_snr,
         "ss_clip_skip": None,
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": architecture,
