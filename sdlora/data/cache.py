@@ -11,6 +11,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from ..files import write_atomically
@@ -22,8 +23,9 @@ Encoded = tuple[Tensor, Tensor]  # mean and std (channels, height, width), fp32
 class LatentCache:
     """The latents of one VAE in a folder."""
 
-    def __init__(self, folder: Path, vae: nn.Module) -> None:
-        self._folder, self._vae = folder, weights_hash(vae)
+    def __init__(self, folder: Path, vae: AutoencoderKL) -> None:
+        tiles = f"/tiles of {vae.tile_sample_min_size}" if vae.use_tiling else ""  # they have other latents
+        self._folder, self._vae = folder, weights_hash(vae) + tiles
 
     def file(self, image_hash: str, view: View) -> Path:
         """Where the latents of a view of an image are, or would be."""

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 RESERVE = 3 << 29  # 1.5 GB: what a picture of usual size needs beside the weights
 TILE = 64  # latents along a side: 512 pixels
+VAE_BYTES = 2600  # a pixel, of encoding or decoding in fp32 without tiles; measured with SD's VAE, which is SDXL's too
 LARGE = 1536 * 1536  # pixels from which the VAE always works in tiles, so that it depends on nothing but the size
 # How allocators say it: CUDA's and MPS's, CUDA's libraries', the CPU's on Linux and macOS, the CPU's on Windows.
 RAN_OUT = ("out of memory", "STATUS_ALLOC_FAILED", "can't allocate memory", "not enough memory")
@@ -134,6 +135,11 @@ def use_tiles(vae: Any) -> None:
     vae.enable_tiling()
     vae.tile_latent_min_size = TILE
     vae.tile_sample_min_size = TILE * 2 ** (len(vae.config["block_out_channels"]) - 1)
+
+
+def wants_tiles(pixels: int, free: int | None) -> bool:
+    """Whether a VAE should work in tiles on pictures so large, where so many bytes are free; None: nobody can tell."""
+    return pixels > LARGE or (free is not None and free < VAE_BYTES * pixels)
 
 
 def free_caches() -> None:

@@ -217,6 +217,9 @@ class TrainConfig(BaseModel):
     memory: Annotated[str, BeforeValidator(_memory)] = Field(
         "auto", description="what training may take: auto is what is free, or a size as 6GB; off: nothing is measured"
     )
+    vae_tiles: bool | Auto = Field(
+        "auto", description="encode and decode large pictures tile by tile: less memory, slightly other pixels"
+    )
     gradient_checkpointing: bool | Auto = Field("auto", description="less memory for about a third more time")
     quantised: bool | Auto = Field("auto", description="the frozen base's linear layers in 8 bits: less memory, slower")
     compile: bool = Field(False, description="torch.compile the transformer blocks: minutes once, then faster steps")
@@ -288,6 +291,7 @@ class ResolvedConfig(TrainConfig):
     weight_decay: Rate
     precision: Literal["fp32", "bf16", "fp16"]
     attention: Literal["sdpa", "plain"]
+    vae_tiles: bool = False
     gradient_checkpointing: bool
     quantised: bool = False
     checkpoint_every: Positive

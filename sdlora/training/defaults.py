@@ -16,6 +16,7 @@ from ..data.sample import sample_facts
 from ..errors import Error
 from ..precision import fastest_dtype
 from ..resources import shipped
+from ..sampling.memory import free_bytes, wants_tiles
 from . import quantised
 from .attention import fastest_attention
 from .config import ResolvedConfig, TrainConfig, read_toml
@@ -83,6 +84,7 @@ def resolve(
     fill(preset)
     fill(_computed(values, base, device))
     fill(_buckets(values, base))
+    fill(_tiles(values, base, device))
     refuse_impossible(values["resolution"], values["precision"], base, device)
     select(base.modules(), values["targets"])  # raises for a target that is nowhere, before anything is made
     fill(_lengths(values, material.repeated * (1 + len(values.get("more_resolutions", ()))), processes))
@@ -153,6 +155,15 @@ def _computed(values: dict[str, Any], base: Base, device: torch.device) -> Itera
         yield Choice("precision", fastest, reason)
     for key in ("gradient_checkpointing", "quantised"):
         yield Choice(key, False, "unless memory is short")
+
+
+def _tiles(values: dict[str, Any], base: Base, device: torch.device) -> Iterator[Choice]:
+    """By what a GPU will have left beside the base."""
+    side = max(values["resolution"], *values.get("more_resolutions", ()), 0)
+    weights = sum(p.numel() for network in (base.unet, *base.text_encoders) for p in network.parameters())
+    free = free_bytes(device)
+    left = None if free is None else free - weights * PRECISIONS[values["precision"]].itemsize
+    yield Choice("vae_tiles", wants_tiles(side * side, left), f"{side} px, and what is free on {device}")
 
 
 def _buckets(values: dict[str, Any], base: Base) -> Iterator[Choice]:

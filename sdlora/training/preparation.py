@@ -14,6 +14,7 @@ from ..data.buckets import Buckets, square
 from ..data.cache import LatentCache
 from ..data.latents import Latents, Viewing, encode_images
 from ..data.wording import Wording
+from ..sampling.memory import use_tiles
 from .attention import use_attention
 from .batches import Batches, Prompts
 from .config import ResolvedConfig
@@ -43,6 +44,8 @@ def ready_base(base: Base, config: ResolvedConfig, device: torch.device, *, enco
 
 def save_memory(base: Base, config: ResolvedConfig, *, encoder_trains: bool) -> None:
     """What a config asks of the base for memory's sake; checkpointing that it does not ask for is off again."""
+    if config.vae_tiles:
+        use_tiles(base.vae)
     if config.quantised:
         quantise(base.unet)
     if config.gradient_checkpointing:
