@@ -15,6 +15,7 @@ from .mixing import Mixer
 from .precision import fastest_dtype
 from .training.defaults import PRECISIONS
 from .training.holdout import Holdout
+from .training.learned_tokens import tokens_put
 from .training.loss import Denoiser
 
 
@@ -75,13 +76,19 @@ def evaluate(
     mixer = Mixer(loaded)
     mixer.set({str(adapter): weight})  # refused now, if it is to be refused, not after the first half
     mixer.clear()
-    holdout = Holdout(loaded, examples, Viewing.square(loaded.resolution), seed=seed, encoder_trains=True)
+    viewing = Viewing.square(loaded.resolution)
+    holdout = Holdout(loaded, examples, viewing, seed=seed, encoder_trains=True)
     for module in (loaded.unet, *loaded.text_encoders):
         nn.Module.to(module, dtype)  # diffusers' own `to` warns without a reason
     denoiser = Denoiser(loaded)
     before = holdout.measure(denoiser, where)
     mixer.set({str(adapter): weight})
-    after = holdout.measure(denoiser, where)
+    ((found, _),) = mixer.adapters
+    if found.tokens:
+        with tokens_put(loaded, found.tokens, found.tokens_2):
+            after = Holdout(loaded, examples, viewing, seed=seed, encoder_trains=True).measure(denoiser, where)
+    else:
+        after = holdout.measure(denoiser, where)
     return Evaluation(
         before.loss,
         after.loss,

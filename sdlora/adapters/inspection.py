@@ -145,6 +145,8 @@ def inspect(path: Path, base: Weights | None = None) -> Inspection:
     updates = adapter.updates.values()
     needy = sorted({update.kind for update in updates if update.needs_weight or update.shape is None})
     missing = "" if base is not None or not needy else f"{', '.join(needy)}: it depends on the base, give --base"
+    if not all(update.mergeable for update in updates):
+        missing = "it changes what follows a weight, not the weight"
     return Inspection(
         path=path,
         size=sum(file.stat().st_size for file in files),

@@ -21,7 +21,7 @@ MOST_TAGS = 5
 
 # Ends of names by which adapters of every format are known.
 ADAPTER = re.compile(
-    r"lora_(?:down|up|A|B)\.|lora\.(?:down|up)\.|\.(?:hada|lokr|oft)_|\.(?:diff|w_norm|b_norm|on_input)$|\.a1\.|:down$"
+    r"lora_(?:down|up|A|B)\.|lora\.(?:down|up)\.|\.(?:hada|lokr|oft|bottleneck)_|\.(?:diff|w_norm|b_norm|on_input)$|\.a1\.|:down$"
     r"|string_to_param|^(?:<.+>|emb_params|clip_[lg])$",
     re.M,
 )

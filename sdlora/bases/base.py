@@ -26,7 +26,8 @@ class Base:
     `folder` is the diffusers folder that it was read from, None for a file.
     `vae_path` is what the user called a VAE that was put in the place of the base's own, "" for none; `vae_files` its
     weights. `visited` is the device to which parts come from the CPU while they work, see `sampling.memory`; None while
-    all of them live on one.
+    all of them live on one. `learned` says which words of captions stand for learned tokens, and by which ids (-1,
+    -2, …) they are read while an embedding that knows these is in the encoders, see `training.learned_tokens`.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Base:
     vae_path: str = ""
     vae_files: list[Path] = field(default_factory=list)
     visited: torch.device | None = None
+    learned: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for module in (self.unet, self.vae, *self.text_encoders):

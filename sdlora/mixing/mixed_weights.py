@@ -15,9 +15,10 @@ from torch import Tensor
 from ..adapters import Adapter
 from ..adapters.algebra import Term
 from ..adapters.algebra.mixed import Concatenated, split
-from ..adapters.updates import LoRA, Update
+from ..adapters.updates import Bottleneck, LoRA, Update
 from ..bases import Base
 from .fit import check_fit
+from .following import Following
 from .mix import Weights
 from .module_kinds import device_of, weight_shape
 from .placing import Place, Pristine, place_for
@@ -38,6 +39,7 @@ class MixedWeights:
         self._room = room
         self._modules = {path: module for path, module in base.modules().items() if weight_shape(module)}
         self._places: dict[str, Place] = {}  # of each module that was ever mixed
+        self._following: dict[str, Following] = {}
         self._applied: dict[str, tuple[Signature, torch.dtype | None]] = {}
         self._low_rank: dict[str, tuple[list[LoRA], Concatenated]] = {}
         self._fitting: set[str] = set()  # content hashes of adapters that are known to fit
@@ -102,7 +104,11 @@ class MixedWeights:
         place = self._places[path]
         # forgotten before and noted after, so that an interruption in between leaves the module to be made anew
         self._applied[path] = (UNFINISHED, place.dtype)
-        place.put(terms, self._concatenated(path, terms, room), room)
+        merged = [term for term in terms if term[1].mergeable]
+        place.put(merged, self._concatenated(path, merged, room), room)
+        bottlenecks = [(weight, update) for weight, update in terms if isinstance(update, Bottleneck)]
+        if bottlenecks or path in self._following:
+            self._following.setdefault(path, Following(self._modules[path])).put(bottlenecks)
         self._applied[path] = (signature, place.dtype)
         if not terms:
             del self._applied[path]

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..bases.dequantised import dequantised
+
 MERGED_IN = {torch.float64, torch.float32, torch.bfloat16, torch.float16}  # in 8 bits a faint adapter would be lost
 
 
@@ -55,22 +57,15 @@ def device_of(module: Any) -> torch.device:
 
 def tells_weight(module: Any) -> bool:
     """Whether `own_weight` can say what the module computes with."""
-    return is_mergeable(module) or _has_own_dequantize(module) or is_linear(module)
+    return is_mergeable(module) or is_linear(module) or dequantised(getattr(module, "weight", None)) is not None
 
 
 def own_weight(module: Any) -> Tensor:
     """The weight that the module computes with, in `weight_shape`, however it is kept, if it tells."""
     if is_mergeable(module):
         return module.weight.detach()
-    if _has_own_dequantize(module):
-        return module.weight.detach().dequantize()
-    return _by_unit_vectors(module)
-
-
-def _has_own_dequantize(module: Any) -> bool:
-    """Whether its weight is a tensor of a class that knows what its bytes mean, as torchao's and quanto's are."""
-    weight = getattr(module, "weight", None)
-    return isinstance(weight, Tensor) and type(weight).dequantize is not Tensor.dequantize
+    told = dequantised(getattr(module, "weight", None))
+    return _by_unit_vectors(module) if told is None else told
 
 
 @torch.no_grad()

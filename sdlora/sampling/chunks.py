@@ -1,7 +1,7 @@
 """Prompts of any length as chunks of tokens, each as long as the text encoder's context."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -41,7 +41,7 @@ def chunks_of(tokenizer: Any, text: str, learned: Mapping[str, Tensor]) -> list[
         if piece.is_break:
             packing.close()
             continue
-        for name, part in _parts(piece.text, learned):
+        for name, part in parts_of(piece.text, learned):
             if name is None:
                 for id in tokenizer(part, add_special_tokens=False, verbose=False).input_ids:
                     packing.add([Token(id, piece.weight)])
@@ -89,7 +89,7 @@ class _Packing:
         self._comma = None
 
 
-def _parts(text: str, learned: Mapping[str, Tensor]) -> Iterator[tuple[str | None, str]]:
+def parts_of(text: str, learned: Collection[str]) -> Iterator[tuple[str | None, str]]:
     """The text cut at the names of learned tokens, in any case, the longest name first: (name or None, text)."""
     names = {name.casefold(): name for name in learned}
     # a name that ends in a letter must end there: `ink` is no part of `drinking`

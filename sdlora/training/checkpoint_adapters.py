@@ -7,6 +7,7 @@ from ..adapters import Adapter, save_adapter
 from ..errors import Error
 from .checkpoints import Checkpoint
 from .layers import Plan, updates_from
+from .learned_tokens import TOKENS, vectors_of
 from .run_folder import RunFolder
 
 
@@ -27,8 +28,11 @@ def write_checkpoint_adapters(run: RunFolder, steps: Sequence[int] | None, folde
 
 def adapter_of(checkpoint: Checkpoint, run: RunFolder) -> Adapter:
     """The adapter that a checkpoint of a run holds, named `RUN-step-NNNNNN`."""
-    updates = updates_from(checkpoint.weights, Plan.of(run.config()))
-    return Adapter(f"{run.name}-step-{checkpoint.step:06d}", updates, metadata=dict(checkpoint.metadata))
+    of_layers = {key: weight for key, weight in checkpoint.weights.items() if not key.startswith(TOKENS)}
+    updates = updates_from(of_layers, Plan.of(run.config()))
+    first, second = vectors_of(checkpoint.weights, run.config().trigger)
+    name = f"{run.name}-step-{checkpoint.step:06d}"
+    return Adapter(name, updates, first, dict(checkpoint.metadata), tokens_2=second)
 
 
 def _write(checkpoint: Checkpoint, run: RunFolder, folder: Path) -> Path:

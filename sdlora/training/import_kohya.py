@@ -45,6 +45,10 @@ def import_kohya(path: Path) -> Imported:
     _Carrier(found).carry(theirs, dataset)
     if not found.settings:
         raise Error(f"{path} has no setting of sd-scripts that is known here: give a training's config, .toml or .json")
+    if "class_images" in found.settings:
+        found.settings.setdefault("prior_preservation", 1.0)
+    else:
+        found.settings.pop("prior_preservation", None)  # a weight of nothing
     ours = (THEIR_DEFAULTS if theirs else {}) | {"name": path.stem} | found.settings
     if "epochs" not in ours and theirs:
         ours.setdefault("steps", 1600)

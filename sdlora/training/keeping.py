@@ -4,10 +4,11 @@ import math
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from ..adapters import save_adapter
+from ..adapters import Adapter, save_adapter
 from ..adapters.formats.header import read_header
 from ..errors import Error
 from ..files import write_atomically
@@ -53,7 +54,7 @@ def keep(which: str, step: int | Literal["best", "last"], workspace: Path) -> Ke
     checkpoint = kept_checkpoint(run, number)
     target = _target(run)
     adapter = replace(adapter_of(checkpoint, run), name=run.name)
-    save_adapter(adapter, run.adapter_file, dtype=run.config().save_dtype)
+    write(run, adapter, run.config().save_dtype)
     publish(run, target.parent)
     run.keep(number if isinstance(step, int) else None)
     before = run.status().get("adapter_step")
@@ -87,10 +88,23 @@ def kept_checkpoint(run: RunFolder, step: int) -> Checkpoint:
     return Checkpoint.load(file)
 
 
+def write(run: RunFolder, adapter: Adapter, dtype: str) -> None:
+    """Write the run's adapter, and each learned token also as an embedding of its own, for programs that read these."""
+    save_adapter(adapter, run.adapter_file, dtype=dtype)
+    for token in adapter.tokens:
+        second = {token: adapter.tokens_2[token]} if token in adapter.tokens_2 else {}
+        own = Adapter(token, {}, {token: adapter.tokens[token]}, adapter.metadata, adapter.family, tokens_2=second)
+        name = "".join(letter if letter.isalnum() or letter in " -_" else "_" for letter in token).strip() or "token"
+        save_adapter(own, run.embeddings / f"{name}.safetensors", dtype=dtype)
+
+
 def publish(run: RunFolder, adapters: Path) -> Path:
-    """Put a copy of the run's adapter into the workspace's folder of adapters."""
+    """Put a copy of the run's adapter into the workspace's folder of adapters, and of its embeddings beside that."""
     target = adapters / run.adapter_file.name
     write_atomically(target, lambda path: shutil.copyfile(run.adapter_file, path))
+    for file in run.embeddings.glob("*.safetensors"):
+        copy = adapters.parent / "embeddings" / run.name / file.name
+        write_atomically(copy, partial(shutil.copyfile, file))
     return target
 
 

@@ -21,6 +21,8 @@ SAME = {
     "pretrained_model_name_or_path": "base",
     "train_data_dir": "images",
     "image_dir": "images",
+    "reg_data_dir": "class_images",
+    "prior_loss_weight": "prior_preservation",
     "seed": "seed",
     "train_batch_size": "batch_size",
     "batch_size": "batch_size",
@@ -95,8 +97,6 @@ NEUTRAL = {
     "network_module": "networks.lora",
 }
 HINTS = {
-    "reg_data_dir": "prior_preservation draws such images itself",
-    "prior_loss_weight": "prior_preservation is the weight here",
     "class_tokens": "trigger = … puts words in front of captions, also of those that there are",
     "num_repeats": "name the folder REPEATS_NAME instead, such as 10_cat",
     "random_crop": "crops = 4 makes fixed random crops beside the middle",

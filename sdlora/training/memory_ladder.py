@@ -80,8 +80,19 @@ def _no_eight_bit(config: ResolvedConfig, place: Place) -> str | None:
     return None if weight.lt(1).all() else f"bitsandbytes does nothing on {place.device}"
 
 
-def _quantised(config: ResolvedConfig) -> dict[str, Any]:
-    return {} if config.quantised else {"quantised": True}
+def _quantised(how: str, cost: str) -> Rung:
+    """The base in so few bits, if it is not in fewer already."""
+
+    def changes(config: ResolvedConfig) -> dict[str, Any]:
+        before = quantised.BITS.get(config.quantised, math.inf)
+        return {"quantised": how} if quantised.BITS[how] < before else {}
+
+    return Rung(
+        cost,
+        changes,
+        lambda config, place: quantised.obstacle(how, place.device, PRECISIONS[config.precision]),
+        saves=lambda place: quantised.saved_bytes(place.base.unet, how),
+    )
 
 
 LADDER = (
@@ -98,12 +109,8 @@ LADDER = (
         _in_parts,
         lambda config, place: None,
     ),
-    Rung(
-        "the base's linear layers are rounded to 8 bits, and a step takes longer",
-        _quantised,
-        lambda config, place: quantised.obstacle(place.device, PRECISIONS[config.precision]),
-        saves=lambda place: quantised.saved_bytes(place.base.unet),
-    ),
+    _quantised("8bit", "the base's linear layers are rounded to 8 bits, and a step takes longer"),
+    _quantised("4bit", "the base's linear layers are rounded to 4 bits, a twelfth off, and a step takes longer"),
 )
 
 

@@ -120,11 +120,11 @@ class _OneStep:
     `optimiser_bytes` is what it keeps from then on, beside all else."""
 
     def __init__(
-        self, base: Base, config: ResolvedConfig, layers: Layers, size: Size, device: torch.device, encodes: bool
+        self, base: Base, config: ResolvedConfig, parts: Parts, size: Size, device: torch.device, encodes: bool
     ) -> None:
         self._config = config
         self._denoiser = Denoiser(base, encodes=encodes).train()
-        self._learning = Learning(layers, config, device)
+        self._learning = Learning(parts, config, device)
         batches = Batches(
             [_blank(base, config, size)],
             Prompts(base, [], encoder_trains=encodes),
@@ -138,7 +138,7 @@ class _OneStep:
         if config.prior_preservation:
             mean = _blank(base, config, (config.resolution, config.resolution)).mean
             prior = Prior(base, config, [""], mean[None], encoder_trains=encodes)
-        self._objective = Objective(config, batches, prior, layers, base, device)
+        self._objective = Objective(config, batches, prior, parts, base, device)
         self.optimiser_bytes = 0
 
     def __call__(self) -> None:

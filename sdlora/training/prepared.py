@@ -7,12 +7,13 @@ from accelerate import Accelerator
 from ..bases import Base
 from .batches import Batches
 from .config import ResolvedConfig
+from .learned_tokens import note_word
 from .material import Material
 from .preparation import let_go, ready_base, ready_batches, ready_validation
 from .prior import Prior, ready_prior
 from .progress import Reporter
 from .run_folder import RunFolder
-from .targets import select
+from .targets import text_encoder_trains
 from .validation import Validation
 from .views import Views
 
@@ -40,7 +41,8 @@ def prepare(
     reporter: Reporter,
 ) -> Prepared:
     """Encode everything. The base is the run's own: parts that are done are let go."""
-    encoder_trains = any(path.startswith("text_encoder") for path in select(base.modules(), config.targets))
+    note_word(base, config)
+    encoder_trains = text_encoder_trains(base.modules(), config.targets)
     ready_base(base, config, accelerator.device, encoder_trains=encoder_trains)
     batches = ready_batches(
         base,

@@ -14,6 +14,7 @@ from ..sampling.denoise import Asked, always, draw, prompt_context
 from ..sampling.recipe import Recipe
 from .config import ResolvedConfig
 from .injection import Parts, weighed
+from .learned_tokens import tokens_of
 from .progress import Reporter
 from .sample_index import Sample, SampleIndex
 from .sample_prompts import read_lines, recipes_of
@@ -55,7 +56,7 @@ class Previews:
             due += [Sample(step, number, weight) for number in self._recipes for weight in weights]
         for sample in due:
             with weighed(parts, sample.weight):
-                self._draw_one(sample)
+                self._draw_one(sample, parts if sample.weight else {})
         self._index.write()
         return [self._path(sample) for sample in due]
 
@@ -63,9 +64,14 @@ class Previews:
         """Remove pictures of later steps, before these are done again."""
         self._index.forget_after(step)
 
-    def _draw_one(self, sample: Sample) -> None:
+    def _draw_one(self, sample: Sample, parts: Parts) -> None:
         recipe = self._recipes[sample.prompt]
-        picture = draw(self._base, recipe, prepare=None if self._encoder_trains else self._encoded.__getitem__)
+        first, second = tokens_of(parts, self._config.trigger)
+
+        def encoded_now(recipe: Recipe) -> Asked:
+            return always(prompt_context(self._base, recipe, first, second))
+
+        picture = draw(self._base, recipe, prepare=encoded_now if self._encoder_trains else self._encoded.__getitem__)
         save_picture(picture, self._path(sample), _parameters(recipe))
 
     def _path(self, sample: Sample) -> Path:

@@ -1,17 +1,17 @@
 """What a run saves: checkpoints, from which it goes on, and the adapter."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
-from ..adapters import Adapter, save_adapter
-from ..adapters.updates import Update
+from ..adapters import Adapter
 from ..bases import Base
 from .checkpoints import Checkpoint
 from .config import ResolvedConfig
 from .failures import not_finite
 from .file_facts import file_metadata
 from .judging import Best
-from .keeping import publish
+from .keeping import publish, write
 from .learning import Learning
 from .material import Material
 from .run_folder import RunFolder
@@ -44,11 +44,10 @@ class Saving:
         if not done and self._learning.finite():
             self._write(step, best)
 
-    def adapter(self, step: int, updates: dict[str, Update], *, finished: bool) -> Path:
+    def adapter(self, step: int, learned: Adapter, *, finished: bool) -> Path:
         """The adapter of a step, in the run's folder; that of a finished run also among the workspace's."""
         run, metadata = self._run, self._metadata(step)
-        adapter = Adapter(run.name, updates, metadata=metadata, family=self._base.family)
-        save_adapter(adapter, run.adapter_file, dtype=self._config.save_dtype)
+        write(run, replace(learned, metadata=metadata, family=self._base.family), self._config.save_dtype)
         return publish(run, Path(self._config.workspace) / "adapters") if finished else run.adapter_file
 
     def _write(self, step: int, best: Best | None) -> None:

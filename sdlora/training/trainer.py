@@ -11,17 +11,17 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from ..adapters.updates import Update
+from ..adapters import Adapter
 from ..errors import Error
 from ..sampling.memory import attempted, free_caches, ran_out
 from .checkpoints import Checkpoint
 from .config import ResolvedConfig
 from .failures import half_done, in_words, not_finite
-from .injection import Layers, eject, inject, updates_of
+from .injection import updates_of
 from .interrupts import Interrupts
 from .judging import Best, Judge
 from .keeping import kept_by_user
-from .layers import Plan
+from .learned_tokens import vectors_of
 from .learning import Learning
 from .loss import Denoiser
 from .memory_relief import Relief
@@ -31,7 +31,7 @@ from .progress import Reporter, StepBar, used_memory
 from .run_folder import RunFolder
 from .saving import Saving
 from .stepping import Stepping
-from .targets import select
+from .trained_parts import put_in, take_out
 
 PAUSE_SECONDS = 0.5
 
@@ -71,10 +71,10 @@ class Trainer:
         self._interrupts = interrupts
         self._validation, self._views = ready.validation, ready.views
         self._judge = Judge(config, reporter)
-        self.layers: Layers = inject(base, select(base.modules(), config.targets), Plan.of(config))
-        objective = Objective(config, ready.batches, ready.prior, self.layers, base, self.device)
+        self.parts = put_in(base, config)
+        objective = Objective(config, ready.batches, ready.prior, self.parts, base, self.device)
         self._denoiser = Denoiser(base, encodes=ready.encoder_trains)
-        self._learning = Learning(self.layers, config, self.device, accelerator.scaler)
+        self._learning = Learning(self.parts, config, self.device, accelerator.scaler)
         if self.config.compile:
             self.base.unet.compile_repeated_blocks()
         examples = config.batch_size * config.gradient_accumulation * accelerator.num_processes
@@ -113,7 +113,7 @@ class Trainer:
                 raise sentence from problem
             raise
         finally:
-            eject(self.base, self.layers)
+            take_out(self.base, self.parts)
         ended: list[Any] = [state, str(path), step]
         if self.accelerator.num_processes > 1:
             broadcast_object_list(ended)  # the main process alone has measured, and knows the best step
@@ -201,7 +201,7 @@ class Trainer:
             return
         self._denoiser.eval()
         with self._learning.adapter() as adapter:
-            result = self._validation.measure(self._denoiser, self.layers, self.device)
+            result = self._validation.measure(self._denoiser, self.parts, self.device)
             self._judge.weigh(self.step, result, adapter)
         self._refuse_nan("held-out loss", result.loss, self.step)
         self._log(result.row())
@@ -212,7 +212,7 @@ class Trainer:
         if self._views:
             self._denoiser.eval()
             with self._learning.adapter():
-                self._views.samples(self.step, self.layers)
+                self._views.samples(self.step, self.parts)
 
     def _ends_here(self) -> bool:
         """Whether patience is at its end, or `control.json` or the keyboard asks to stop; the same for all processes,
@@ -245,17 +245,18 @@ class Trainer:
         if self.accelerator.is_main_process:
             self._saving.checkpoint(self.step, self._judge.best)
 
-    def _updates(self, best: Best | None) -> dict[str, Update]:
+    def _learned(self, best: Best | None) -> Adapter:
         """The adapter of the best step if there is one, else as it is now."""
         with self._learning.adapter() as adapter, torch.no_grad():
             for key, weight in best.weights.items() if best else ():
                 adapter[key].copy_(weight)
-            return updates_of(self.layers)
+            first, second = vectors_of(adapter, self.config.trigger)
+            return Adapter(self.run.name, updates_of(self.parts), first, tokens_2=second)
 
     def _save_adapter(self, best: Best | None, *, finished: bool) -> Path:
         if not self.accelerator.is_main_process:
             return self.run.adapter_file
-        return self._saving.adapter(best.step if best else self.step, self._updates(best), finished=finished)
+        return self._saving.adapter(best.step if best else self.step, self._learned(best), finished=finished)
 
     def _log(self, row: dict[str, Any]) -> None:
         if self._views:

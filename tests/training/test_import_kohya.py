@@ -137,7 +137,6 @@ def test_epochs_win_over_steps_that_are_not_named(imported):
         ({"loss_type": "l1"}, "loss_type = 'l1': loss is one of l2, huber, smooth_l1"),
         ({"clip_skip": 2}, "clip_skip = 2"),
         ({"caption_extension": ".cap"}, "caption_extension = '.cap': captions are in .txt and .caption files"),
-        ({"reg_data_dir": "reg"}, "reg_data_dir = 'reg': prior_preservation"),
         ({"optimizer_type": "Adafactor", "optimizer_args": ["relative_step=True"]}, "without relative_step"),
     ],
 )
@@ -145,6 +144,15 @@ def test_what_has_no_like_is_named_and_why(imported, changes, says):
     found = imported(TRAINING | changes)
     assert len(found.left_out) == 1
     assert re.search(says, found.left_out[0])
+
+
+def test_regularisation_images_are_class_images(imported):
+    found = imported(TRAINING | {"reg_data_dir": "reg"})
+    assert found.left_out == [] and found.settings["class_images"] == "reg"
+    assert found.settings["prior_preservation"] == 1.0
+    weighed = imported(TRAINING | {"reg_data_dir": "reg", "prior_loss_weight": 0.5})
+    assert weighed.settings["prior_preservation"] == 0.5
+    assert imported(TRAINING | {"prior_loss_weight": 0.5}).settings["prior_preservation"] == 0.0
 
 
 def test_what_is_switched_off_is_not_worth_a_word(imported):

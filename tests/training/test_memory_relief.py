@@ -137,7 +137,7 @@ def test_passes_before_the_one_that_found_no_memory_count_for_nothing(small, tmp
 )
 def test_no_rung_left(small, tmp_path, monkeypatch, changes, reason):
     """One sentence; what was learned is kept, and the run goes on from there bit for bit."""
-    config = small(tmp_path, **(FULL | {"quantised": False} | changes))
+    config = small(tmp_path, **(FULL | {"quantised": "off"} | changes))
     whole = updates(sdlora.train(config.model_copy(update={"workspace": str(tmp_path / "whole")}), quiet=True))
     per_step = config.batch_size
     with monkeypatch.context() as patched:

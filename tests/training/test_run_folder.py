@@ -22,7 +22,7 @@ CHOSEN = {
     "validate_every": 1,
     "sample_every": 1,
     "gradient_checkpointing": False,
-    "quantised": False,
+    "quantised": "off",
     "prior_preservation": 0.0,
 }
 

@@ -32,6 +32,8 @@ def delta_of(path: str, update: Update, shape: tuple[int, ...] | None, weights: 
 
     Raises `Error` naming `base` for a kind that needs the base's weight when there is none.
     """
+    if not update.mergeable:
+        return update.delta(torch.zeros(()))  # raises, and says why
     if update.needs_weight or shape is None:
         weight = weight_of(path, weights, f"{path} is a {update.kind} update, whose change depends on the base")
     else:

@@ -1,5 +1,6 @@
 """What an adapter does to one module: one small class a kind, each able to say its `delta(W)`."""
 
+from .bottleneck import Bottleneck
 from .dora import DoRA
 from .full import Full, Norm
 from .glora import GLoRA
@@ -17,6 +18,7 @@ __all__ = [
     "BOFT",
     "IA3",
     "OFT",
+    "Bottleneck",
     "DoRA",
     "Full",
     "GLoRA",

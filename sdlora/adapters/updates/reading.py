@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple, get_args
 
 from ...errors import Error
+from .bottleneck import Bottleneck
 from .dora import Direction, DoRA
 from .full import Full, Norm
 from .glora import GLoRA
@@ -40,6 +41,7 @@ READERS = (
     Reader("on_input", ("weight",), IA3.from_parts),
     Reader("diff", ("diff_b",), Full.from_parts),
     Reader("w_norm", ("b_norm",), Norm.from_parts),
+    Reader("bottleneck_down", ("bottleneck_down_bias", "bottleneck_up", "bottleneck_up_bias"), Bottleneck.from_parts),
 )
 # Of these kinds a file does not say enough.
 REFUSED = {"lambda_layer": "it is a T-LoRA update, whose file leaves out the factors that it subtracts"}

@@ -13,6 +13,7 @@ class Update(ABC):
     """A change to one module's weight (and, for some kinds, its bias). Pure data: no model attached."""
 
     needs_weight: ClassVar[bool] = False  # whether ΔW depends on the weight's values, not on its shape alone
+    mergeable: ClassVar[bool] = True  # whether there is a ΔW at all
     alpha: float | None  # None for the kinds that are not scaled by it
 
     @property

@@ -97,6 +97,8 @@ def _check_adapter(checkpoint: WholeCheckpoint, adapter: Adapter) -> None:
         if f"{path}.weight" not in checkpoint.places:
             raise Error(f"adapter {adapter.name!r} was made for another base: {checkpoint.path} has no module {path}")
         shape = checkpoint.shapes[f"{path}.weight"]
+        if not update.mergeable:
+            raise Error(f"adapter {adapter.name!r} can't be written into a checkpoint: it is a {update.kind} adapter")
         if not update.fits(torch.empty(shape, device="meta")):
             raise Error(
                 f"adapter {adapter.name!r} was made for a base of another size: its {path} is for {update.made_for}, "

@@ -12,16 +12,15 @@ from ...errors import Error
 from ...sampling.memory import ran_out
 from ..checkpoints import Checkpoint
 from ..config import ResolvedConfig
-from ..injection import Layers, eject, inject
+from ..injection import Parts
 from ..interrupts import Interrupts
-from ..layers import Plan
 from ..learning import Learning
 from ..loss import Denoiser
 from ..objective import Objective
 from ..prepared import Prepared
 from ..run_folder import RunFolder
 from ..stepping import Stepping
-from ..targets import select
+from ..trained_parts import put_in, take_out
 from .record import Trial
 
 PAUSE_SECONDS = 0.5
@@ -111,11 +110,11 @@ class Probes:
         return folder
 
     @contextmanager
-    def _learning(self, config: ResolvedConfig) -> Iterator[tuple[Layers, Learning, Stepping, Denoiser]]:
+    def _learning(self, config: ResolvedConfig) -> Iterator[tuple[Parts, Learning, Stepping, Denoiser]]:
         """All that takes steps with these settings; the base is as before afterwards."""
         ready, accelerator = self._ready, self._accelerator
         base = ready.base
-        layers = inject(base, select(base.modules(), config.targets), Plan.of(config))
+        layers = put_in(base, config)
         try:
             objective = Objective(config, ready.batches, ready.prior, layers, base, accelerator.device)
             learning = Learning(layers, config, accelerator.device, accelerator.scaler)
@@ -123,7 +122,7 @@ class Probes:
             stepping = Stepping(config, self._run, denoiser, objective, learning, accelerator, lambda: None)
             yield layers, learning, stepping, denoiser
         finally:
-            eject(base, layers)
+            take_out(base, layers)
             accelerator.free_memory()
 
     def _refuse_if_asked(self) -> None:

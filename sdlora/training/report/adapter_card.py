@@ -43,7 +43,7 @@ def card(run: RunFolder, state: str) -> Card:
         use = f"<lora:{run.adapter_file.stem}:1>"
         return Card(_facts(found), _bars(found.strength), int(step) if step.isdigit() else None, use)
     if state == "failed" and (saved := _newest(run)):
-        return Card({}, _bars(strength(saved)), None, "")
+        return Card({}, _bars(_strengths(saved)), None, "")
     return Card({}, (), None, "")
 
 
@@ -51,6 +51,14 @@ def _newest(run: RunFolder) -> Adapter | None:
     try:
         checkpoint = Checkpoint.newest(run.checkpoints)
         return adapter_of(checkpoint, run) if checkpoint else None
+    except Error:
+        return None
+
+
+def _strengths(adapter: Adapter) -> Strengths | None:
+    """None for kinds that need the base's weights for it, or have none."""
+    try:
+        return strength(adapter)
     except Error:
         return None
 

@@ -1,0 +1,113 @@
+"""The trigger as a learned token: alone and with layers, in files that others read, drawn with and resumed."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import sdlora
+from sdlora.bases import load_base
+from sdlora.errors import Error
+from sdlora.evaluation import evaluate
+from sdlora.sampling.prompts import encode, tokenize
+from sdlora.training.keeping import keep
+from sdlora.training.learned_tokens import tokens_put
+from sdlora.training.run_folder import RunFolder
+
+ALONE = {"targets": ["tokens"], "trigger": "wug style", "token_learning_rate": 1e-2}
+BOTH = ALONE | {"targets": ["unet.mid_block", "tokens"], "token_vectors": 3, "token_start": "red apple"}
+
+
+def losses(run):
+    return [row["loss"] for row in RunFolder(run.folder).metrics() if "loss" in row]
+
+
+def test_alone_it_learns_and_the_base_keeps_every_bit(small, tmp_path, mini):
+    run = sdlora.train(small(tmp_path, **ALONE, steps=20, token_start="disc"), quiet=True)
+    adapter = sdlora.load_adapter(run.adapter_path)
+    ((token, vectors),) = adapter.tokens.items()
+    assert token == "wug style" and vectors.shape == (1, 160) and not adapter.updates
+    assert run.holdout_loss_after < run.holdout_loss_before
+    own = load_file(run.folder / "embeddings" / "wug style.safetensors")
+    assert list(own) == ["wug style"] and torch.equal(own["wug style"], vectors)
+    assert (tmp_path / "embeddings" / "disc" / "wug style.safetensors").is_file()
+
+
+def test_at_first_the_trigger_is_read_as_it_always_was(small, tmp_path):
+    plain = sdlora.train(small(tmp_path / "a", steps=1, trigger="wug style", targets=["unet.mid_block"]), quiet=True)
+    settings = {"steps": 1, "trigger": "wug style", "targets": ["unet.mid_block", "tokens"]}
+    both = sdlora.train(small(tmp_path / "b", **settings), quiet=True)
+    assert losses(plain) == losses(both)
+    assert plain.holdout_loss_before == both.holdout_loss_before
+    assert RunFolder(both.folder).config().token_vectors > 1, "as many as the words have"
+
+
+def test_with_layers_a_file_holds_both_and_a_resumed_run_is_the_same(small, tmp_path):
+    settings = BOTH | {"steps": 4, "checkpoint_every": 2, "choose": "last"}
+    run = sdlora.train(small(tmp_path, **settings), quiet=True)
+    whole = sdlora.load_adapter(run.adapter_path)
+    keys = load_file(run.adapter_path)
+    assert "bundle_emb.wug style.string_to_param.*" in keys and any(key.startswith("lora_unet") for key in keys)
+    assert whole.tokens["wug style"].shape == (3, 160)
+    folder = RunFolder(run.folder)
+    (folder.checkpoints / "step-000004.safetensors").unlink()
+    folder.write_status("stopped", 2, 4)
+    again = sdlora.load_adapter(sdlora.train(small(tmp_path, **settings), resume="disc", quiet=True).adapter_path)
+    assert torch.equal(again.tokens["wug style"], whole.tokens["wug style"])
+    assert all(torch.equal(again.updates[path].up, whole.updates[path].up) for path in whole.updates)
+    keep("disc", 2, tmp_path)
+    kept = sdlora.load_adapter(run.adapter_path)
+    assert not torch.equal(kept.tokens["wug style"], whole.tokens["wug style"])
+    beside = load_file(tmp_path / "embeddings" / "disc" / "wug style.safetensors")
+    assert torch.equal(beside["wug style"], kept.tokens["wug style"])
+
+
+def test_pictures_of_a_run_are_those_that_are_drawn_with_its_file(small, tmp_path, mini):
+    prompt = "a disc, wug style"
+    settings = BOTH | {"steps": 2, "choose": "last", "sample_every": 2, "sample_prompts": [f"{prompt} --s 3"]}
+    run = sdlora.train(small(tmp_path, **settings), quiet=True)
+    (sample,) = (run.folder / "samples").glob("step-000002-*.png")
+    mixer = sdlora.Mixer(mini)
+    recipe = {"seed": 1, "steps": 3, "size": 64}
+    plain = mixer.generate(prompt, **recipe)[0].image
+    mixer.set({str(run.adapter_path): 1.0})
+    drawn = mixer.generate(prompt, **recipe)[0].image
+    mixer.clear()
+    from PIL import Image, ImageChops
+
+    seen = Image.open(sample).convert("RGB")
+    assert max(band[1] for band in ImageChops.difference(seen, drawn).getextrema()) <= 1
+    assert max(band[1] for band in ImageChops.difference(seen, plain).getextrema()) > 1
+
+
+def test_evaluation_reads_captions_as_the_training_did(small, tmp_path, images):
+    run = sdlora.train(small(tmp_path, **ALONE, steps=8, choose="last"), quiet=True)
+    found = evaluate(run.adapter_path, images, trigger="wug style", precision="fp32", device="cpu")
+    assert found.adapter_loss != found.base_loss
+
+
+def test_captions_are_read_as_prompts_are():
+    base = load_base("mini")
+    vectors = {"wug": torch.randn(2, 160)}
+    plain = encode(base, ["a disc, wug, red"])[0]
+    with tokens_put(base, vectors, {}):
+        learned = encode(base, ["a disc, wug, red"])[0]
+        (ids,) = tokenize(base, ["a disc, wug, red"])
+    assert (ids < 0).sum() == 2 and not torch.equal(learned, plain)
+    from sdlora.sampling.conditioning import condition
+
+    drawn = condition(base, "a disc, wug, red", None, steps=1, size=(64, 64), tokens=vectors)
+    assert torch.allclose(drawn.prompts[0].encoded[0].states, learned[0], atol=1e-5)
+    assert torch.equal(encode(base, ["a disc, wug, red"])[0], plain), "gone without a trace"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"targets": ["tokens"]}, "no trigger says which word is to be learned"),
+        ({"trigger": "wug", "token_vectors": 2}, "token_vectors is given, but targets has no tokens"),
+        (ALONE | {"token_vectors": 500}, "more than a prompt of this base has room for"),
+    ],
+)
+def test_what_can_t_be_is_a_sentence(small, tmp_path, settings, sentence):
+    with pytest.raises(Error, match=sentence):
+        sdlora.train(small(tmp_path, **settings), quiet=True)
