@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from . import cli_data, cli_drawing, cli_files, cli_grid, cli_sharing, cli_training
-from .cli_shared import AS_JSON, BASE, DEVICE, PREDICTION, WORKSPACE, Group, print_json, speak_softly
+from .cli_shared import AS_JSON, BASE, DEVICE, PREDICTION, WORKSPACE, ZERO_SNR, Group, print_json, speak_softly
 from .errors import Error, printable
 from .version import VERSION
 
@@ -28,6 +28,7 @@ def cli() -> None:
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True)
 @DEVICE
 @PREDICTION
+@ZERO_SNR
 @WORKSPACE
 @AS_JSON
 def evaluate(adapter: str, as_json: bool, workspace: str, **settings: Any) -> None:

@@ -33,6 +33,11 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="cuda,
 PREDICTION = click.option(
     "--prediction-type", type=click.Choice(["epsilon", "v_prediction"]), help="What the base predicts; else found out."
 )
+ZERO_SNR = click.option(
+    "--zero-terminal-snr/--no-zero-terminal-snr",
+    default=None,
+    help="Whether the base's noise schedule ends in noise alone; unset: as the base says.",
+)
 FORCE = click.option("--force", is_flag=True, help="Overwrite what is there.")
 FILE = click.Path(path_type=Path)
 MODES = click.Choice(["blend", "switch", "composite"])
@@ -72,6 +77,7 @@ def drawing(command: Command) -> Command:
         click.option("--upscale-strength", type=float, help="How much of it is drawn anew.  [default: 0.5]"),
         click.option("--upscale-steps", type=int, help="Steps of the second pass; unset: as many as of the first."),
         VAE,
+        ZERO_SNR,
         SAFETY,
     )
 

@@ -62,6 +62,7 @@ def evaluate(
     precision: str = "auto",
     device: str = "auto",
     prediction_type: str | None = None,
+    zero_terminal_snr: bool | None = None,
 ) -> Evaluation:
     """Compare the held-out loss with and without an adapter: the same images, captions, timesteps and noise for both.
 
@@ -72,7 +73,9 @@ def evaluate(
     dtype = fastest_dtype(where) if precision == "auto" else PRECISIONS[precision]
     folder = holdout_beside(images) or images
     examples = read_folder(folder, trigger).examples
-    loaded = load_base(base, device=where, prediction_type=prediction_type)
+    loaded = load_base(
+        base, device=where, prediction_type=prediction_type, zero_terminal_snr=zero_terminal_snr
+    )
     mixer = Mixer(loaded)
     mixer.set({str(adapter): weight})  # refused now, if it is to be refused, not after the first half
     mixer.clear()

@@ -43,6 +43,7 @@ class Wanted:
     prediction_type: str | None
     workspace: Path
     vae: str | None = None
+    zero_terminal_snr: bool | None = None
     safety: bool | None = None
     mode: Mode | None = None
     equalise: bool = False
@@ -77,6 +78,7 @@ class Wanted:
         settings: dict[str, Any] = {
             "dtype": dtype or fastest_dtype(device),
             "prediction_type": self.prediction_type,
+            "zero_terminal_snr": self.zero_terminal_snr,
             "vae": self.vae,
         }
         return load_within(lambda where: load_base(name, device=where, **settings), device, say)
