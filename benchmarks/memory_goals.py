@@ -168,7 +168,7 @@ def report(cases: Iterable[Case]) -> str:
         "**Nothing here was measured on a GPU.** The tensors of a step were counted with their true shapes, types and",
         f"lifetimes ({machine('diffusers')}). Base in bf16, rank {RANK}, attention of the UNet adapted, AdamW.",
         f"The totals assume {gib(CUDA_CONTEXT)} for CUDA's context and {FRAGMENTS - 1:.0%} for the allocator's",
-        "fragments; cuDNN's workspaces are not in them. SDXL can't be trained yet: its rows say what it would take.",
+        "fragments; cuDNN's workspaces are not in them.",
         "",
         "| | frozen, VAE in bf16 | adapter and AdamW | forward and backward | steps, in all | encoding images |",
         "| --- | --- | --- | --- | --- | --- |",
