@@ -19,6 +19,7 @@ from ..bases import Base
 from ..data.captions import without_trigger
 from ..data.folder import Example
 from ..data.latents import Latents, Seen, Viewing, encode_images
+from ..data.views import uncut
 from ..errors import Error
 from ..files import write_atomically
 from ..sampling.defaults import defaults_for
@@ -39,7 +40,8 @@ PICTURES, STEPS = 32, 15  # at most so many are drawn; few steps do for keeping 
 class Prior:
     """Pictures without the trigger in their captions, and which of them a step sees.
 
-    `latents` (n, channels, h, w) are their means, `spread` their standard deviations, none where the base drew them.
+    `latents` (n, channels, h, w) are their means, `spread` their standard deviations, none where the base drew them,
+    which are whole pictures then; `sizes` (n, 6) are those of the others.
     `learned` says that these pictures are the target, not the base's answers to them.
     """
 
@@ -50,15 +52,17 @@ class Prior:
         captions: Sequence[str],
         latents: Tensor,
         spread: Tensor | None = None,
+        sizes: Tensor | None = None,
         *,
         encoder_trains: bool,
     ) -> None:
         self.learned = are_wanted(config)
         size = config.resolution, config.resolution
         spread = torch.zeros_like(latents) if spread is None else spread
+        told = [uncut(size)] * len(captions) if sizes is None else sizes.tolist()
         drawn = [
-            Latents(Example(Path(), caption), size, (Seen(mean, std),))
-            for caption, mean, std in zip(captions, latents, spread, strict=True)
+            Latents(Example(Path(), caption), size, (Seen(mean, std, sizes=of_one),))
+            for caption, mean, std, of_one in zip(captions, latents, spread, told, strict=True)
         ]
         self._batches = Batches(
             drawn,
@@ -103,7 +107,7 @@ def ready_prior(
     with safetensors.safe_open(file, "pt") as found:
         captions = json.loads((found.metadata() or {}).get("captions", "[]")) or _plain(config, material)
         tensors = {key: found.get_tensor(key) for key in found.keys()}
-    return Prior(base, config, captions, tensors["latents"], tensors.get("spread"), encoder_trains=encoder_trains)
+    return Prior(base, config, captions, **tensors, encoder_trains=encoder_trains)
 
 
 Pictures = tuple[list[str], dict[str, Tensor]]  # captions, and what is kept of the pictures
@@ -115,6 +119,7 @@ def _of_class(base: Base, config: ResolvedConfig, material: Material, reporter: 
         encoded = encode_images(base.vae, examples, Viewing.square(config.resolution))
     seen = [latents.views[0] for latents in encoded]
     tensors = {"latents": torch.stack([one.mean for one in seen]), "spread": torch.stack([one.std for one in seen])}
+    tensors["sizes"] = torch.tensor([latents.sizes(latents.views[0]) for latents in encoded])
     return [example.caption for example in examples], tensors
 
 
