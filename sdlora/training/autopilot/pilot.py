@@ -110,7 +110,7 @@ class Autopilot:
         best = self._tried("as it begins", self._record.start, self._timing.first_steps)
         if best.problem:
             self._reporter.warn(f"the settings that the search begins with failed ({best.problem})")
-        open_ = questions(self._asked, self._ready.base)
+        open_ = questions(self._start, self._asked, self._ready.base)
         steps = self._timing.planned(best, open_)
         best = self._tried("as it begins", self._record.start, steps)
         self._reporter.say(

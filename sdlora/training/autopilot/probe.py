@@ -69,10 +69,10 @@ class Probes:
         """Measure and draw the base itself: a row for the metrics, and the loss as the probes' is taken."""
         validation, views = self._ready.validation, self._ready.views
         assert validation is not None and views is not None
-        with self._learning(config) as (layers, learning, _, denoiser):
+        with self._learning(config) as (parts, learning, _, denoiser):
             denoiser.eval()
-            row = validation.measure(denoiser, layers, self._accelerator.device).row()
-            views.samples(0, layers)
+            row = validation.measure(denoiser, parts, self._accelerator.device).row()
+            views.samples(0, parts)
             return row, self._glance(denoiser, learning)
 
     def _glance(self, denoiser: Denoiser, learning: Learning) -> float:
@@ -116,11 +116,11 @@ class Probes:
         base = ready.base
         layers = put_in(base, config)
         try:
-            objective = Objective(config, ready.batches, ready.prior, layers, base, accelerator.device)
-            learning = Learning(layers, config, accelerator.device, accelerator.scaler)
+            objective = Objective(config, ready.batches, ready.prior, parts, base, accelerator.device)
+            learning = Learning(parts, config, accelerator.device, accelerator.scaler)
             denoiser = Denoiser(base, encodes=ready.encoder_trains)
             stepping = Stepping(config, self._run, denoiser, objective, learning, accelerator, lambda: None)
-            yield layers, learning, stepping, denoiser
+            yield parts, learning, stepping, denoiser
         finally:
             take_out(base, layers)
             accelerator.free_memory()

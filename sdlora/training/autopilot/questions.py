@@ -14,6 +14,7 @@ from ..targets import select
 
 Changes = dict[str, Any]
 SEARCHED = ("learning_rate", "text_encoder_learning_rate", "targets", "rank", "alpha")
+UNUSED = {"full": ("rank",), "bottleneck": ("targets",)}  # kind -> what is no question for it
 LENGTHS = ("steps", "validate_every", "sample_every", "checkpoint_every")
 
 
@@ -31,14 +32,16 @@ def searched(config: ResolvedConfig) -> Changes:
     return {key: getattr(config, key) for key in (*SEARCHED, *LENGTHS)}
 
 
-def questions(asked: Collection[str], base: Base) -> list[Question]:
-    """Those that are open: what the user has set is not asked. Targets that a base has no layer for are left out."""
+def questions(config: ResolvedConfig, asked: Collection[str], base: Base) -> list[Question]:
+    """Those that are open: what the user has set is not asked, nor what the kind of adapter has no use for. Targets that
+    a base has no layer for are left out."""
     every = [
         Question("learning rate", ("learning_rate",), lambda now: [_faster(now, 0.5), _faster(now, 2.0)]),
         Question("targets", ("targets",), lambda now: [c for c in _other_targets(now) if _has(base, c["targets"])]),
         Question("rank", ("rank", "alpha"), lambda now: [_wider(now, 2), _wider(now, 0.5)]),
     ]
-    return [question for question in every if not set(question.keys) & set(asked)]
+    settled = {*asked, *UNUSED.get(config.kind, ())}
+    return [question for question in every if not set(question.keys) & settled]
 
 
 def roomiest(config: ResolvedConfig, asked: Collection[str], base: Base) -> ResolvedConfig:
@@ -46,7 +49,7 @@ def roomiest(config: ResolvedConfig, asked: Collection[str], base: Base) -> Reso
     nothing is searched for."""
     if config.preset != "auto":
         return config
-    open_ = {key for question in questions(asked, base) for key in question.keys}
+    open_ = {key for question in questions(config, asked, base) for key in question.keys}
     changes: Changes = {}
     if "rank" in open_:
         changes |= _wider(searched(config), 2)
