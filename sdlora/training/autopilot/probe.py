@@ -114,7 +114,7 @@ class Probes:
         """All that takes steps with these settings; the base is as before afterwards."""
         ready, accelerator = self._ready, self._accelerator
         base = ready.base
-        layers = put_in(base, config)
+        parts = put_in(base, config)
         try:
             objective = Objective(config, ready.batches, ready.prior, parts, base, accelerator.device)
             learning = Learning(parts, config, accelerator.device, accelerator.scaler)
@@ -122,7 +122,7 @@ class Probes:
             stepping = Stepping(config, self._run, denoiser, objective, learning, accelerator, lambda: None)
             yield parts, learning, stepping, denoiser
         finally:
-            take_out(base, layers)
+            take_out(base, parts)
             accelerator.free_memory()
 
     def _refuse_if_asked(self) -> None:

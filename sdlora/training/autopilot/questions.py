@@ -33,8 +33,8 @@ def searched(config: ResolvedConfig) -> Changes:
 
 
 def questions(config: ResolvedConfig, asked: Collection[str], base: Base) -> list[Question]:
-    """Those that are open: what the user has set is not asked, nor what the kind of adapter has no use for. Targets that
-    a base has no layer for are left out."""
+    """Those that are open: what the user has set is not asked, nor what a kind has no use for. Targets that a base has
+    no layer for are left out."""
     every = [
         Question("learning rate", ("learning_rate",), lambda now: [_faster(now, 0.5), _faster(now, 2.0)]),
         Question("targets", ("targets",), lambda now: [c for c in _other_targets(now) if _has(base, c["targets"])]),
