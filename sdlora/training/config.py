@@ -14,9 +14,11 @@ from ..errors import Error
 from ..files import is_safe_name
 
 Auto = Literal["auto"]
+Kind = Literal["lora", "locon", "dora", "loha", "lokr", "full", "bottleneck"]
+Quantised = Literal["off", "8bit", "4bit"]
 SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([GM])i?B", re.IGNORECASE)
 DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|h)", re.IGNORECASE)
-TARGETS = ("attention", "feed_forward", "convolutions", "text_attention", "text_mlp")
+TARGETS = ("attention", "feed_forward", "convolutions", "text_attention", "text_mlp", "style", "content", "tokens")
 
 
 def _safe_name(name: Any) -> Any:
@@ -82,6 +84,11 @@ def _memory(value: Any) -> Any:
     return value
 
 
+def _bits(value: Any) -> Any:
+    """Before there were 4 bits it was true or false."""
+    return {"true": "8bit", "false": "off"}.get(str(value).lower(), value)
+
+
 def _duration(value: Any) -> Any:
     if value != "auto" and not (isinstance(value, str) and seconds_of(value)):
         raise ValueError("give auto, or a time such as 90s, 20min or 2h")
@@ -97,6 +104,8 @@ Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Ranks = Annotated[dict[str, Positive], BeforeValidator(_table)]
+Rates = Annotated[dict[str, Rate], BeforeValidator(_table)]
 Argument = bool | int | float | str | list[bool | int | float | str]
 Table = Annotated[dict[str, Argument], BeforeValidator(_table)]
 Schedule = Literal[
@@ -159,19 +168,65 @@ class TrainConfig(BaseModel):
     tag_dropout: Share = Field(0.0, description="share of tags left out each time; never the trigger")
     caption_dropout: Share | Auto = Field("auto", description="share of examples trained without their caption")
 
+    merged: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        [],
+        description="adapters that are merged into the base first, NAME_OR_FILE:WEIGHT (comma-separated): the new one "
+        "learns on top of them, and is used together with them",
+    )
+    kind: Kind = Field(
+        "lora",
+        description="what is trained: lora; locon: in convolutions as well; dora: directions and lengths apart; loha, "
+        "lokr: other small forms; full: every number of the targets, the largest file; bottleneck: "
+        "small networks behind them, with which only sdlora draws",
+    )
     targets: Targets | Auto = Field(
         "auto", description=f"what is adapted: {', '.join(TARGETS)}, or module-path prefixes (comma-separated)"
     )
+    start: Literal["usual", "pissa", "orthogonal"] = Field(
+        "usual",
+        description="how updates begin: usual is at nothing; pissa (arXiv:2404.02948) at the strongest part of the "
+        "base's own weights, orthogonal (arXiv:2406.01775) at another; then the file has twice the rank",
+    )
+    adaptive_rank: bool = Field(
+        False, description="modules that matter more get higher ranks, `rank` on average (AdaLoRA, arXiv:2303.10512)"
+    )
     rank: Positive | Auto = Field("auto", description="rank of the updates")
     alpha: Scale | Auto = Field("auto", description="updates are scaled by alpha / rank")
+    block_ranks: Ranks = Field(
+        {}, description="other ranks by block: MODULE-PATH=RANK, the longest wins, such as unet.up_blocks=32"
+    )
+    lokr_factor: Positive = Field(8, description="size of lokr's first factor, where it divides a layer; smaller: more")
     rank_stabilised: bool = Field(False, description="scale by alpha / sqrt(rank) instead (arXiv:2312.03732)")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the updates while training")
+
+    token_vectors: Positive | Auto = Field(
+        "auto", description="with the target tokens: so many learned vectors stand for the trigger in prompts"
+    )
+    token_start: str | None = Field(
+        None, description="with the target tokens: the word that the trigger begins as, such as dog; unset: as it is"
+    )
+    token_learning_rate: Rate | Auto = Field("auto", description="peak learning rate of learned tokens")
 
     prior_preservation: Rate | Auto = Field(
         "auto", description="weight of keeping what the trigger does not call up as the base draws it; 0: off"
     )
+    class_prompt: str | None = Field(
+        None,
+        description="what your subject is one of (a photo of a dog): the base draws class images of it, and they are "
+        "learned beside yours (DreamBooth); unset: the base's own answers are kept, which needs a trigger",
+    )
+    class_images: Place | None = Field(
+        None, description="folder of class images; the base draws missing ones into it; unset: the workspace has one"
+    )
+    class_count: Positive = Field(100, description="so many class images")
     learning_rate: Rate | Auto = Field("auto", description="peak learning rate")
     text_encoder_learning_rate: Rate | Auto = Field("auto", description="peak learning rate of the text encoder")
+    block_learning_rates: Rates = Field(
+        {}, description="other learning rates by block: MODULE-PATH=RATE, the longest wins; 0 leaves it as it is"
+    )
+    lora_plus: Scale = Field(
+        1.0, description="how many times faster the up matrices learn (LoRA+, arXiv:2402.12354); 16 is usual"
+    )
     optimiser: str = Field(
         "adamw", description="adamw, adamw8bit, adafactor, lion, prodigy, schedule-free, or a class's dotted path"
     )
@@ -221,7 +276,9 @@ class TrainConfig(BaseModel):
         "auto", description="encode and decode large pictures tile by tile: less memory, slightly other pixels"
     )
     gradient_checkpointing: bool | Auto = Field("auto", description="less memory for about a third more time")
-    quantised: bool | Auto = Field("auto", description="the frozen base's linear layers in 8 bits: less memory, slower")
+    quantised: Annotated[Quantised | Auto, BeforeValidator(_bits)] = Field(
+        "auto", description="the frozen base's linear layers in 8 or 4 bits (QLoRA): less memory, slower"
+    )
     compile: bool = Field(False, description="torch.compile the transformer blocks: minutes once, then faster steps")
 
     checkpoint_every: Positive | Auto = Field("auto", description="steps between checkpoints")
@@ -283,6 +340,8 @@ class ResolvedConfig(TrainConfig):
     targets: Targets
     rank: Positive
     alpha: Scale
+    token_vectors: Positive = 1
+    token_learning_rate: Rate = 0.0
     prior_preservation: Rate
     learning_rate: Rate
     text_encoder_learning_rate: Rate
@@ -293,7 +352,7 @@ class ResolvedConfig(TrainConfig):
     attention: Literal["sdpa", "plain"]
     vae_tiles: bool = False
     gradient_checkpointing: bool
-    quantised: bool = False
+    quantised: Annotated[Quantised, BeforeValidator(_bits)] = "off"
     checkpoint_every: Positive
     validate_every: Positive
     sample_every: Positive

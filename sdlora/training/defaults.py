@@ -4,7 +4,7 @@ An explicit setting wins over the preset, the preset over what is computed here.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,16 @@ from ..resources import shipped
 from ..sampling.memory import free_bytes, wants_tiles
 from . import quantised
 from .attention import fastest_attention
+from .by_block import refuse_unknown
+from .by_kind import refuse_unfit, targets_of, times_lora
 from .config import ResolvedConfig, TrainConfig, read_toml
+from .learned_tokens import start_words, tokens_in
 from .material import Material
 from .optimiser import suited
 from .previews import usual_prompts
 from .rehearsal import rehearse
 from .sample_prompts import read_lines, recipes_of
-from .targets import select
+from .targets import layers_of
 from .trackers import refuse_missing
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -33,7 +36,11 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 USUAL_RATES = {
     "learning_rate": (1e-4, "usual for LoRA with AdamW on full-size bases"),
     "text_encoder_learning_rate": (5e-5, "half of the UNet's: the text encoder overfits first"),
+    "token_learning_rate": (1e-3, "usual for learned tokens: an embedding has far to go"),
 }
+
+KIND_S_RATES = ("learning_rate", "text_encoder_learning_rate")  # a learned token is the same in all kinds
+USUAL_TARGETS = ["attention", "text_attention"]
 
 
 @dataclass(frozen=True)
@@ -78,15 +85,21 @@ def resolve(
                 choices.append(choice)
 
     preset = list(_preset(config, base))
-    if not any([config.trigger, *(choice.value for choice in preset if choice.key == "trigger")]):
-        fill([Choice("prior_preservation", 0.0, "off: without a trigger nothing tells what should stay as it is")])
+    kind = _kind(values, preset)
+    refuse_unfit(kind, values)
+    fill(_prior({choice.key: choice.value for choice in preset} | values, values))
+    fill(_by_start({choice.key: choice.value for choice in preset} | values))
     fill(_by_optimiser(values, preset))
+    fill(_by_kind(kind, preset))
     fill(preset)
     fill(_computed(values, base, device))
     fill(_buckets(values, base))
     fill(_tiles(values, base, device))
     refuse_impossible(values["resolution"], values["precision"], base, device)
-    select(base.modules(), values["targets"])  # raises for a target that is nowhere, before anything is made
+    trained = layers_of(base.modules(), kind, values["targets"])  # raises for a target that is nowhere
+    for key in ("block_ranks", "block_learning_rates"):
+        refuse_unknown(key, values.get(key, {}), trained)
+    fill(_tokens(values, base))
     fill(_lengths(values, material.repeated * (1 + len(values.get("more_resolutions", ()))), processes))
     fill(_attention(values, base, device))
     fill([Choice("sample_prompts", usual_prompts(material.holdout, material.train), "captions, held out if possible")])
@@ -94,9 +107,39 @@ def resolve(
     refuse_missing(values.get("trackers", []))
     resolved = ResolvedConfig(**values)
     rehearse(resolved, device)
-    if resolved.quantised and (reason := quantised.obstacle(device, PRECISIONS[resolved.precision])):
-        raise Error(f"quantised = true can't be: {reason}")
+    bits, dtype = resolved.quantised, PRECISIONS[resolved.precision]
+    if bits != "off" and (reason := quantised.obstacle(bits, device, dtype)):
+        raise Error(f"quantised = {bits} can't be: {reason}")
     return resolved, choices
+
+
+def _prior(said: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[Choice]:
+    """The weight of the prior where class images are wanted (`said` is by the preset too), and where nothing can be."""
+    key = "prior_preservation"
+    if said.get("class_prompt") or said.get("class_images"):
+        if given.get(key) == 0:
+            raise Error(f"class_prompt or class_images is given, and {key} = 0 switches it off: leave one of them out")
+        yield Choice(key, 1.0, "class images count as much as yours, as in DreamBooth")
+    elif not said.get("trigger"):
+        yield Choice(key, 0.0, "off: without a trigger nothing tells what should stay as it is")
+
+
+def _tokens(values: Mapping[str, Any], base: Base) -> Iterator[Choice]:
+    """How many vectors a learned token has; settings of one that is not trained are refused."""
+    given = [key for key in ("token_vectors", "token_start") if values.get(key)]
+    if "tokens" in values["targets"]:
+        words = start_words(values.get("trigger"), values.get("token_start"))
+        yield Choice("token_vectors", tokens_in(base, words), f"as many as the tokens that {words!r} has now")
+    elif given:
+        raise Error(f"{given[0]} is given, but targets has no tokens: add tokens to targets, or leave {given[0]} out")
+    else:
+        yield Choice("token_vectors", 1, "none is trained")
+
+
+def _by_start(said: Mapping[str, Any]) -> Iterator[Choice]:
+    """What updates that do not start at nothing need otherwise."""
+    if (start := said.get("start", "usual")) != "usual":
+        yield Choice("weight_decay", 0.0, f"{start} starts at a part of the base's own weights, which is not to shrink")
 
 
 def refuse_impossible(resolution: int, precision: str, base: Base, device: torch.device) -> None:
@@ -126,11 +169,38 @@ def _by_optimiser(values: dict[str, Any], preset: list[Choice]) -> Iterator[Choi
     given = {choice.key: choice.value for choice in preset}
     before = given.get("optimiser", "adamw")
     name = values.get("optimiser", before)
-    usual = {key: rate for key, (rate, _) in USUAL_RATES.items()}
-    usual |= {key: given[key] for key in usual if before == "adamw" and key in given}
-    for key, value, reason in suited(name, values, usual):
+    for key, value, reason in suited(name, values, _adamw_rates(_kind(values, preset), preset)):
         if name != before or key not in given:
             yield Choice(key, value, reason)
+
+
+def _by_kind(kind: str, preset: list[Choice]) -> Iterator[Choice]:
+    """What another kind than LoRA needs otherwise. It goes before a preset that was written for another one."""
+    given = {choice.key: choice.value for choice in preset}
+    if kind == given.get("kind", "lora"):
+        return
+    for key, value, reason in targets_of(kind, given.get("targets", USUAL_TARGETS)):
+        yield Choice(key, value, reason)
+    for key in KIND_S_RATES if times_lora(kind) != 1 else ():
+        reason = f"{times_lora(kind):g} × a LoRA's: what suited {kind} best in our measurements"
+        yield Choice(key, _adamw_rates(kind, preset)[key], reason)
+
+
+def _kind(values: Mapping[str, Any], preset: list[Choice]) -> str:
+    return str(({choice.key: choice.value for choice in preset} | dict(values)).get("kind", "lora"))
+
+
+def _adamw_rates(kind: str, preset: list[Choice]) -> dict[str, float]:
+    """The preset's learning rates, or the usual ones, as this kind needs them."""
+    given = {choice.key: choice.value for choice in preset}
+    rates = {key: rate for key, (rate, _) in USUAL_RATES.items()}
+    for key in rates:
+        before = "lora"
+        if key in given and given.get("optimiser", "adamw") == "adamw":
+            rates[key], before = given[key], given.get("kind", "lora")
+        if key in KIND_S_RATES:
+            rates[key] *= times_lora(kind) / times_lora(before)
+    return rates
 
 
 def _computed(values: dict[str, Any], base: Base, device: torch.device) -> Iterator[Choice]:
@@ -140,7 +210,7 @@ def _computed(values: dict[str, Any], base: Base, device: torch.device) -> Itera
     yield Choice("resolution", base.resolution, f"what {base.path} was trained at")
     yield Choice("rank", 16, "enough for a style in our measurements; more only makes the file larger")
     yield Choice("alpha", 16.0, "alpha = rank: the update is scaled by 1")
-    yield Choice("targets", ["attention", "text_attention"], "the layers that carry a style in every study")
+    yield Choice("targets", USUAL_TARGETS, "the layers that carry a style in every study")
     yield Choice("prior_preservation", 0.0, "off: it takes half as long again, and needs a trigger")
     for key, (rate, reason) in USUAL_RATES.items():
         yield Choice(key, rate, reason)
@@ -153,8 +223,8 @@ def _computed(values: dict[str, Any], base: Base, device: torch.device) -> Itera
         fastest = {v: k for k, v in PRECISIONS.items()}[fastest_dtype(device)]
         reason = "the fastest for the frozen base on this device, measured" if on_cpu else "fastest here"
         yield Choice("precision", fastest, reason)
-    for key in ("gradient_checkpointing", "quantised"):
-        yield Choice(key, False, "unless memory is short")
+    for key, off in (("gradient_checkpointing", False), ("quantised", "off")):
+        yield Choice(key, off, "unless memory is short")
 
 
 def _tiles(values: dict[str, Any], base: Base, device: torch.device) -> Iterator[Choice]:

@@ -13,6 +13,7 @@ import torch
 from torch.optim import Optimizer
 
 from ..errors import Error
+from .by_block import value_at
 from .config import ResolvedConfig
 from .injection import Parts
 
@@ -81,16 +82,24 @@ def suited(name: str, given: Mapping[str, Any], usual: Mapping[str, float]) -> I
 
 
 def make_optimiser(parts: Parts, config: ResolvedConfig, device: torch.device) -> Optimizer:
-    """One parameter group for the UNet and one for the text encoder, each with its own learning rate.
+    """Parameter groups by learning rate: the UNet's, then the text encoder's, then that of learned tokens.
 
     Raises `Error` for an optimiser that is not there, and for arguments that it does not take.
     """
     rates = {"unet": config.learning_rate, "text_encoder": config.text_encoder_learning_rate}
-    groups = []
-    for component, rate in rates.items():
-        own = [weight for path, part in parts.items() if path.startswith(component) for weight in part.weights.values()]
-        if own:
-            groups.append({"params": own, "lr": rate})
+    by_rate: dict[tuple[str, float], list[torch.Tensor]] = {}
+    for component, usual in rates.items():
+        for path, part in parts.items():
+            rate = value_at(path, config.block_learning_rates)
+            rate = usual if rate is None else rate
+            for name, weight in part.weights.items() if path.startswith(component) else ():
+                own = rate * config.lora_plus if name == "up" else rate
+                by_rate.setdefault((component, own), []).append(weight)
+    groups: list[dict[str, Any]] = [{"params": weights, "lr": rate} for (_, rate), weights in by_rate.items()]
+    if tokens := [
+        weight for path, part in parts.items() if path.startswith("tokens") for weight in part.weights.values()
+    ]:
+        groups.append({"params": tokens, "lr": config.token_learning_rate, "weight_decay": 0.0})  # zero is no word
     return made(groups, config, device)
 
 

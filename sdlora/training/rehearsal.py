@@ -41,12 +41,21 @@ def _refuse_contradictions(config: ResolvedConfig) -> None:
     rates = {config.learning_rate, config.text_encoder_learning_rate} - {0.0}
     if kind.slower is None and len(rates) > 1:
         raise Error(f"{name} has one learning rate for all: leave text_encoder_learning_rate out, or set it to 0")
+    if kind.slower is None and (config.block_learning_rates or config.lora_plus != 1):
+        raise Error(f"{name} has one learning rate for all: leave block_learning_rates and lora_plus out")
     if kind.averages and not config.schedule.startswith("constant"):
         raise Error(f"{name} needs a constant learning rate: leave schedule = {config.schedule} out")
     if kind.averages and config.ema:
         raise Error(f"{name} averages the weights itself: leave ema out")
     if config.debiased and config.min_snr_gamma:
         raise Error("min_snr_gamma and debiased are two ways to weight the loss: give one of them")
+    if config.adaptive_rank and (config.ema or kind.averages):
+        raise Error("adaptive_rank gives ranks up, which an average of the weights would bring back: leave ema out")
+    if (config.adaptive_rank or config.start != "usual") and config.kind not in ("lora", "locon"):
+        what = "adaptive_rank" if config.adaptive_rank else f"start = {config.start}"
+        raise Error(f"{what} is for low-rank updates: leave it or kind = {config.kind} out")
+    if config.adaptive_rank and config.start != "usual":
+        raise Error(f"adaptive_rank has a start of its own: leave start = {config.start} out")
     if config.timestep_max is not None and config.timestep_max <= config.timestep_min:
         raise Error(f"timestep_max = {config.timestep_max} must be more than timestep_min = {config.timestep_min}")
 

@@ -116,6 +116,21 @@ def test_each_component_has_its_rate():
     assert [(g["lr"], len(g["params"])) for g in optimiser.param_groups] == [(0.2, 2), (0.1, 4)]
 
 
+def test_rates_by_block_and_for_up():
+    names = ("unet.a", "unet.b.c", "unet.b.d", "text_encoder.e")
+    parts = {path: part_of(down=torch.zeros(1), up=torch.zeros(1)) for path in names}
+    blocks = {"unet.b": 0.5, "unet.b.d": 0.0}
+    rates = {"learning_rate": 0.2, "text_encoder_learning_rate": 0.1, "lora_plus": 4.0}
+    optimiser = make_optimiser(parts, settings_of(block_learning_rates=blocks, **rates), CPU)
+    found = {id(weight): group["lr"] for group in optimiser.param_groups for weight in group["params"]}
+    assert [[found[id(w)] for w in part.weights.values()] for part in parts.values()] == [
+        [0.2, 0.8],
+        [0.5, 2.0],
+        [0.0, 0.0],
+        [0.1, 0.4],
+    ]
+
+
 def test_prodigy_s_rate_is_the_one_it_found(capsys):
     pytest.importorskip("prodigyopt")
     weight = nn.Parameter(torch.zeros(4))

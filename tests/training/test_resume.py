@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 import sdlora
 from sdlora.errors import Error
 from sdlora.training.checkpoints import Checkpoint
+from sdlora.training.layers import KINDS
 from sdlora.training.preparation import viewing_of
 from sdlora.training.run_folder import RunFolder
 
@@ -32,6 +33,9 @@ OPTIMISERS = {
     "schedule-free": {"ema": 0.0, **CONSTANT},  # it averages itself
     "torch.optim.RAdam": {"optimiser_args": {"betas": [0.8, 0.99]}},
 }
+WAYS = {name: {"optimiser": name, **changes} for name, changes in OPTIMISERS.items()}
+WAYS |= {kind: {"kind": kind} for kind in KINDS if kind != "lora"}
+WAYS["full"] |= {"rank": "auto", "alpha": "auto"}  # it has none
 LIBRARIES = {"adamw8bit": "bitsandbytes", "prodigy": "prodigyopt", "schedule-free": "schedulefree"}
 
 
@@ -107,7 +111,7 @@ def same_as(run, uninterrupted):
     assert same(ours.states, theirs.states)
     a, b = (sdlora.load_adapter(r.adapter_path).updates for r in (run, uninterrupted))
     assert a.keys() == b.keys()
-    assert all(torch.equal(a[path].up, b[path].up) and torch.equal(a[path].down, b[path].down) for path in b)
+    assert all(same(a[path].tensors(), b[path].tensors()) for path in b)
     rows, expected_rows = (
         [{k: v for k, v in row.items() if k != "seconds"} for row in RunFolder(r.folder).metrics()]
         for r in (run, uninterrupted)
@@ -147,12 +151,12 @@ def test_killed_twice_and_resumed(processes, small, varied, tmp_path, uninterrup
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize("name", WAYS)
 def test_killed_five_times_and_resumed(processes, small, varied, tmp_path, name):
-    """kill -9 at five random moments, with each kind of optimiser."""
+    """kill -9 at five random moments, with each kind of optimiser and of adapter."""
     if name in LIBRARIES:
         pytest.importorskip(LIBRARIES[name])
-    changes = {"optimiser": name, "steps": 3 * STEPS, **OPTIMISERS[name]}
+    changes = {"steps": 3 * STEPS, **WAYS[name]}
     whole = sdlora.train(everything(small, tmp_path / "whole", varied, **changes), quiet=True)
     config = everything(small, tmp_path, varied, **changes)
     run = RunFolder(tmp_path / "runs" / "disc")

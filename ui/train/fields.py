@@ -1,8 +1,10 @@
 """`TrainConfig`'s fields as a form: what kind of input each needs, and what its text means. No Gradio."""
 
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from sdlora.errors import Error
@@ -11,10 +13,10 @@ from sdlora.training.config import TrainConfig
 Kind = Literal["choice", "lines", "text"]
 SHOWN = (
     *("name", "trigger", "base", "preset"),
-    *("steps", "resolution", "rank", "learning_rate", "text_encoder_learning_rate"),
+    *("kind", "steps", "resolution", "rank", "learning_rate", "text_encoder_learning_rate"),
 )
 # What the page asks for otherwise, and what would let who types at the page read or run what is on this computer.
-ELSEWHERE = ("images", "holdout", "workspace", "trackers")
+ELSEWHERE = ("images", "holdout", "class_images", "workspace", "trackers")
 OPTIMISERS = ("adamw", "adamw8bit", "adafactor", "lion", "prodigy", "schedule-free")
 AS_THEY_ARE = ("caption_prefix", "caption_suffix")  # their spaces count
 ON, OFF = "on", "off"
@@ -50,7 +52,7 @@ class Field:
             return text == ON
         if self.kind == "lines":
             return [line.strip() for line in text.splitlines() if line.strip()]
-        return [part.strip() for part in text.split(",") if part.strip()] if self.is_list else text
+        return [part.strip() for part in re.split(r"[,\n]", text) if part.strip()] if self.is_list else text
 
 
 def all_fields() -> dict[str, Field]:
@@ -66,7 +68,7 @@ def advanced() -> list[Field]:
 def read_form(texts: Mapping[str, str | None], **given: Any) -> TrainConfig:
     """The config of a form's texts, by key, and of what is `given` as it is.
 
-    Raises `Error` for a value that can't be, and for prompts that name a file.
+    Raises `Error` for a value that can't be, and for prompts and adapters that name a file.
     """
     fields = all_fields()
     values = {key: fields[key].value(text) for key, text in texts.items()}
@@ -74,6 +76,9 @@ def read_form(texts: Mapping[str, str | None], **given: Any) -> TrainConfig:
     prompts = values.get("sample_prompts")
     if isinstance(prompts, list) and len(prompts) == 1 and prompts[0].lower().endswith(".txt"):
         raise Error("The sample prompts are a file's name: write the prompts themselves, one a line.")
+    for text in values.get("merged") or ():
+        if Path(text).name != text:
+            raise Error(f"{text} is the place of a file: to be merged, give an adapter of the library by its name.")
     if not str(values.get("name") or "").strip():
         raise Error("The adapter has no name: give it one.")
     return TrainConfig(**values)

@@ -8,7 +8,7 @@ import gradio as gr
 from sdlora.training.config import TrainConfig
 
 from .estimate import presets
-from .fields import SHOWN, Field, advanced, all_fields, form_of, read_form
+from .fields import Field, advanced, all_fields, form_of, read_form
 from .images import Updates
 
 LABELS = {
@@ -20,6 +20,7 @@ HINTS = {
     "name": "of the adapter: its file, and its tag in prompts",
     "trigger": "calls the style up; stands in where an image has no caption",
     "preset": "what is set for it where a field is empty",
+    "kind": "lora suits nearly always",
     "text_encoder_learning_rate": "0: it is left as it is",
 }
 SEARCH = """
@@ -53,6 +54,8 @@ class Settings:
             with gr.Row(elem_classes="tight"):
                 self._shown("base", gr.Dropdown, choices=["mini"], value="mini")
                 self._shown("preset", gr.Dropdown, choices=presets("mini"), value="style")
+                kind = self._fields["kind"]
+                self._shown("kind", gr.Dropdown, choices=list(kind.choices), value=kind.usual, min_width=90)
             with gr.Row(elem_classes="tight"):
                 for key in ("steps", "resolution", "rank"):
                     self._shown(key, gr.Textbox, placeholder="auto", min_width=90)
@@ -108,9 +111,7 @@ def _part(field: Field) -> Any:
 
 def _empty(field: Field) -> str | None:
     """What stands in the field where nothing is given."""
-    if field.key in SHOWN or field.kind != "choice":
-        return ""
-    return field.usual or None
+    return "" if field.kind != "choice" else field.usual or None
 
 
 def _as_text(value: Any) -> str | None:

@@ -19,6 +19,13 @@ BASE_VERSION = {
     ("sdxl", "epsilon"): ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"),
     ("sdxl", "v_prediction"): ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"),
 }
+# Kind → how LyCORIS' trainings tell of it; the other kinds are sd-scripts' own.
+LYCORIS = {
+    "dora": {"algo": "lora", "dora_wd": "True"},
+    "loha": {"algo": "loha"},
+    "lokr": {"algo": "lokr"},
+    "full": {"algo": "full"},
+}
 # What a file that was read said of its own bytes, which are no longer these.
 OUTDATED_HASHES = ("sshs_legacy_hash", "modelspec.hash_sha256")
 # What a private file still says: how it was trained and how it is used. All else could name files, people or captions.
@@ -47,8 +54,8 @@ class TrainingFacts:
     base_name: str
     base_hash: str
     resolution: int
-    rank: int
-    alpha: float
+    rank: int | str | None  # None where the kind has none, `Dynamic` where each module has its own
+    alpha: float | str | None
     targets: list[str]
     steps: int
     epochs: float
@@ -63,7 +70,10 @@ class TrainingFacts:
     started_at: float
     trigger: str | None
     version: str
+    kind: str = "lora"
+    more_args: dict[str, object] = field(default_factory=dict)  # of the kind
     zero_terminal_snr: bool = False
+    merged: str = ""  # NAME:WEIGHT of what lay in the base while this was learned
     folders: dict[str, tuple[int, int]] = field(default_factory=dict)  # name: (repeats, images)
     tags: dict[str, dict[str, int]] = field(default_factory=dict)  # folder name: {tag: count}
 
@@ -76,10 +86,10 @@ def describe(facts: TrainingFacts) -> dict[str, str]:
         "ss_output_name": facts.name,
         "ss_base_model_version": version,
         "ss_v2": facts.family == "sd2",
-        "ss_network_module": "networks.lora",
+        "ss_network_module": "lycoris.kohya" if facts.kind in LYCORIS else "networks.lora",
         "ss_network_dim": facts.rank,
         "ss_network_alpha": facts.alpha,
-        "ss_network_args": {"targets": facts.targets},
+        "ss_network_args": {**LYCORIS.get(facts.kind, {}), **facts.more_args, "targets": facts.targets},
         "ss_sd_model_name": facts.base_name,
         "ss_new_sd_model_hash": facts.base_hash,
         "ss_training_started_at": facts.started_at,
@@ -112,6 +122,8 @@ def describe(facts: TrainingFacts) -> dict[str, str]:
     }
     if facts.trigger:
         entries["modelspec.trigger_phrase"] = facts.trigger
+    if facts.merged:
+        entries["sdlora_trained_on_top_of"] = facts.merged
     return {key: _text(value) for key, value in entries.items()}
 
 

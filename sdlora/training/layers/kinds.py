@@ -6,14 +6,32 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ...adapters.updates import Update
+from .adaptive import AdaptiveConv2d, AdaptiveLinear
+from .bottleneck import BottleneckLayer
+from .dora import DoRAConv2d, DoRALinear
+from .full import FullLayer
 from .layer import Layer
+from .loha import LoHaLayer
+from .lokr import LoKrLayer
 from .lora import LoRAConv2d, LoRALinear
 from .plan import Plan
+from .started import StartedConv2d, StartedLinear
+
+# Kind → its layer for linear layers, and for convolutions. A locon is a lora whose targets hold the convolutions.
+KINDS: dict[str, tuple[type[Layer], type[Layer]]] = {
+    "lora": (LoRALinear, LoRAConv2d),
+    "locon": (LoRALinear, LoRAConv2d),
+    "dora": (DoRALinear, DoRAConv2d),
+    "loha": (LoHaLayer, LoHaLayer),
+    "lokr": (LoKrLayer, LoKrLayer),
+    "full": (FullLayer, FullLayer),
+    "bottleneck": (BottleneckLayer, BottleneckLayer),
+}
 
 
 def layer_for(module: nn.Linear | nn.Conv2d, plan: Plan, path: str) -> Layer:
     """The trainable layer around a frozen one."""
-    return (LoRAConv2d if isinstance(module, nn.Conv2d) else LoRALinear)(module, plan, path)
+    return _layers(plan)[isinstance(module, nn.Conv2d)](module, plan, path)
 
 
 def updates_from(weights: Mapping[str, Tensor], plan: Plan) -> dict[str, Update]:
@@ -22,4 +40,12 @@ def updates_from(weights: Mapping[str, Tensor], plan: Plan) -> dict[str, Update]
     for key, weight in weights.items():
         path, _, name = key.rpartition(".")
         by_path[path][name] = weight
-    return {path: LoRALinear.update_of(own, plan.scale_of(path)) for path, own in by_path.items()}
+    update_of = _layers(plan)[0].update_of  # the same for convolutions
+    return {path: update_of(own, plan.scale_of(path)) for path, own in by_path.items()}
+
+
+def _layers(plan: Plan) -> tuple[type[Layer], type[Layer]]:
+    """The layers for linear ones and for convolutions. Other starts, and ranks that are found, are a LoRA's alone."""
+    if plan.adaptive:
+        return AdaptiveLinear, AdaptiveConv2d
+    return KINDS[plan.kind] if plan.start == "usual" else (StartedLinear, StartedConv2d)

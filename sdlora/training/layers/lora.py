@@ -30,6 +30,13 @@ class LoRALayer(Layer):
             "up": torch.zeros(up),
         }
 
+    def _change(self, x: Tensor, out: Tensor) -> Tensor:
+        return self._product(x, self.down, self.up)
+
+    @abstractmethod
+    def _product(self, x: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        """factor · scale · up(down(x)), for any such pair."""
+
     @abstractmethod
     def _shapes(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Shapes of down and up."""
@@ -52,8 +59,8 @@ class LoRALinear(LoRALayer):
         out, inputs = self.base.weight.shape
         return (rank, inputs), (out, rank)
 
-    def _change(self, x: Tensor, out: Tensor) -> Tensor:
-        down, up = self.down.to(x.dtype), (self.factor * self.scale * self.up).to(x.dtype)
+    def _product(self, x: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        down, up = down.to(x.dtype), (self.factor * self.scale * up).to(x.dtype)
         return F.linear(F.linear(x, down), up)
 
 
@@ -69,7 +76,7 @@ class LoRAConv2d(LoRALayer):
         out, inputs, height, width = self.base.weight.shape
         return (rank, inputs, height, width), (out, rank, 1, 1)
 
-    def _change(self, x: Tensor, out: Tensor) -> Tensor:
-        down, up = self.down.to(x.dtype), (self.factor * self.scale * self.up).to(x.dtype)
+    def _product(self, x: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        down, up = down.to(x.dtype), (self.factor * self.scale * up).to(x.dtype)
         narrow = F.conv2d(x, down, None, self.base.stride, self.base.padding, self.base.dilation)
         return F.conv2d(narrow, up)

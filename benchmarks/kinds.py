@@ -1,0 +1,100 @@
+"""What the kinds of adapter learn, how fast, and how large their files are, on the sample datasets.
+
+`python -m benchmarks.kinds` writes `benchmarks/results/kinds.md` in about forty minutes on two quiet cores; `--dataset
+NAME` does one of them and prints it, `--rates KIND` tries multiples of a LoRA's learning rates for one kind and prints
+them. Each kind is trained with the shipped preset, once for as many steps as LoRA and once for as long as LoRA takes;
+held-out pictures and draws are the same for all.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdlora import train
+from sdlora.files import size_text, write_text
+from sdlora.training.config import TrainConfig
+from sdlora.training.layers import KINDS
+from sdlora.training.run_folder import RunFolder
+
+from .machine import load, machine
+
+RESULTS = Path(__file__).parent / "results" / "kinds.md"
+DATASETS, RATES = ("clay", "ink", "blob"), (0.1, 0.3, 1.0, 3.0)
+PRESET_RATES = {"learning_rate": 2e-3, "text_encoder_learning_rate": 5e-4}  # mini's style and character
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to: `seconds` are those of its steps alone, `gain` the change of the held-out loss."""
+
+    steps: int
+    seconds: float
+    gain: float
+    size: int
+
+
+def trained(dataset: str, kind: str, **changes: Any) -> Trained:
+    """A training in a workspace of its own, measured at its ends alone."""
+    with tempfile.TemporaryDirectory() as workspace:
+        settings = {"validate_every": 10**6, "checkpoint_every": 10**6, "sample_prompts": [], "choose": "last"}
+        settings |= {"name": dataset, "images": f"sample:{dataset}", "workspace": workspace, "kind": kind}
+        done = train(TrainConfig(**settings | changes), quiet=True)
+        seconds = sum(row.get("seconds", 0.0) for row in RunFolder(done.folder).metrics())
+        assert done.holdout_loss_before and done.holdout_loss_after
+        gain = done.holdout_loss_after / done.holdout_loss_before - 1
+        return Trained(done.steps, seconds, gain, done.adapter_path.stat().st_size)
+
+
+def rows(dataset: str) -> Iterator[str]:
+    usual = trained(dataset, "lora")
+    for kind in KINDS:
+        alike = usual if kind == "lora" else trained(dataset, kind)
+        steps = max(1, round(alike.steps * usual.seconds / alike.seconds))
+        timed = usual if kind == "lora" else trained(dataset, kind, steps=steps)
+        yield (
+            f"| {dataset} | {kind} | {alike.seconds / alike.steps:.2f} | {size_text(alike.size)} | "
+            f"{alike.gain:+.2%} | {timed.gain:+.2%} in {timed.steps} steps |"
+        )
+
+
+def rates(dataset: str, kind: str) -> Iterator[str]:
+    """The gain at multiples of a LoRA's learning rates."""
+    for times in RATES:
+        begun = time.perf_counter()
+        found = trained(dataset, kind, **{key: times * rate for key, rate in PRESET_RATES.items()})
+        yield f"{dataset} {kind} × {times:g}: {found.gain:+.2%} ({time.perf_counter() - begun:.0f} s)"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", choices=DATASETS, help="this one alone, printed and not written")
+    parser.add_argument("--rates", choices=list(KINDS), help="try learning rates for this kind")
+    given = parser.parse_args()
+    datasets, before = [given.dataset] if given.dataset else DATASETS, load()
+    if given.rates:
+        for dataset in datasets:
+            for line in rates(dataset, given.rates):
+                print(line, flush=True)
+        return
+    lines = [
+        "# Held-out loss by kind of adapter, on mini",
+        "",
+        f"{machine('torch')}; load {before} before. The shipped presets with `kind` changed; lower is better.",
+        "",
+        "| dataset | kind | seconds a step | file | held-out loss after LoRA's steps | after LoRA's time |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for dataset in datasets:
+        for line in rows(dataset):
+            print(line, flush=True)
+            lines.append(line)
+    if not given.dataset:
+        write_text(RESULTS, "\n".join([*lines, ""]))
+
+
+if __name__ == "__main__":
+    main()
