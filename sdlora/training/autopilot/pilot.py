@@ -108,8 +108,8 @@ class Autopilot:
     def _search(self) -> Trial:
         """The settings that are the best after a few steps."""
         best = self._tried("as it begins", self._record.start, self._timing.first_steps)
-        if best.problem:
-            self._reporter.warn(f"the settings that the search begins with failed ({best.problem})")
+        if not best.losses:
+            raise Error(f"The settings that the search begins with can't be trained: {best.problem}")
         open_ = questions(self._start, self._asked, self._ready.base)
         steps = self._timing.planned(best, open_)
         best = self._tried("as it begins", self._record.start, steps)

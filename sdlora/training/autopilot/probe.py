@@ -1,5 +1,6 @@
 """Trainings of a few steps, one after another on the same base; each can be taken further later."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,10 +96,7 @@ class Probes:
 
     def forget(self) -> None:
         """Remove what was only kept to go on from."""
-        for file in self._root.glob("*/*.safetensors"):
-            file.unlink()
-        for folder in [*self._root.glob("*"), self._root]:
-            folder.rmdir()
+        shutil.rmtree(self._root, ignore_errors=True)
 
     @property
     def _root(self) -> Path:

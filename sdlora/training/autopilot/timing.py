@@ -95,4 +95,4 @@ class Timing:
 
 def _each(trial: Trial) -> float:
     """Seconds a step."""
-    return trial.seconds / trial.losses[-1][0] if trial.losses else math.inf
+    return max(trial.seconds, 1e-6) / trial.losses[-1][0]
