@@ -13,11 +13,21 @@ Shapes = Mapping[str, tuple[int, ...] | None]
 
 CONTEXT_WIDTH = {768: {"sd1"}, 1024: {"sd2"}, 2048: {"sdxl"}}
 TEXT_WIDTH = {768: {"sd1", "sdxl"}, 1024: {"sd2"}}  # SDXL's first text encoder is SD 1's
+TOKEN_WIDTHS = (160, 768, 1024, 1280)  # of what text encoders read: mini's, SD 1's, SD 2's, SDXL's second
+MOST_BARE_TOKENS = 256
 TEXT_LAYER = re.compile(r"text_encoder\..*\.layers\.(\d+)\.")
 VERSIONS = {"sd_v1": "sd1", "sd_v2": "sd2", "sdxl_": "sdxl"}
 ARCHITECTURES = {"stable-diffusion-v1": "sd1", "stable-diffusion-v2": "sd2", "stable-diffusion-xl": "sdxl"}
 # A file of this many modules of which one in ten at most has another shape: the widths are told, those are mistakes.
 ENOUGH_MODULES, LARGEST_SHARE_OF_MISFITS = 10, 0.1
+
+
+def are_bare_tokens(shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a file's tensors are `{token: vectors}`: a few, of one width that a text encoder has, no dotted names."""
+    if not 0 < len(shapes) <= MOST_BARE_TOKENS:
+        return False
+    widths = {shape[-1] if len(shape) in (1, 2) else 0 for shape in shapes.values()}
+    return len(widths) == 1 and widths <= set(TOKEN_WIDTHS) and not any(re.search(r"[.:]", key) for key in shapes)
 
 
 def tell_family(shapes: Shapes, metadata: Mapping[str, str], possible: Iterable[str] = tables.FAMILIES) -> str | None:

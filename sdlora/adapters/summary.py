@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Error
-from .families import stated_family
+from .families import are_bare_tokens, stated_family
 from .formats.header import glance
 from .formats.other_models import kind_of
 from .told import LONGEST, TRIGGER, has_thumbnail, tag_counts
@@ -61,7 +61,7 @@ def summarise(path: Path) -> Summary:
         return Summary(path.stem, problem=str(refusal))
     names = "\n".join(key for key in header if "\n" not in key)
     family = _family(names, header)
-    problem = "" if family or ADAPTER.search(names) else "no adapter: none of its keys is one's"
+    problem = "" if family or ADAPTER.search(names) or _are_tokens(header) else "no adapter: none of its keys is one's"
     if family is None and (other := kind_of(header)):
         problem = f"it is {other}"
     return Summary(
@@ -73,6 +73,14 @@ def summarise(path: Path) -> Summary:
         stated_hash=metadata.get("sshs_model_hash", "")[:LONGEST],
         problem=problem,
     )
+
+
+def _are_tokens(header: Mapping[str, Any]) -> bool:
+    """Whether it is a file of learned tokens that bear their own names, as a training of one alone writes it."""
+    try:
+        return are_bare_tokens({key: tuple(map(int, entry["shape"])) for key, entry in header.items()})
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return False
 
 
 def _family(names: str, header: Mapping[str, Any]) -> str | None:

@@ -24,16 +24,18 @@ from .gated_gelu import use_lean_gates
 from .loss import NoiseSchedule
 from .material import MUCH_LOST, Material
 from .progress import Reporter
-from .quantised import quantise
+from .quantised import is_quantised, quantise
 from .timesteps import Timesteps
 from .validation import Validation
 
 
 def ready_base(base: Base, config: ResolvedConfig, device: torch.device, *, encoder_trains: bool) -> None:
     """The base on its device; UNet and text encoder in the run's precision, the VAE (used once) in fp32."""
-    base.to(device=device)
     for module in (base.unet, *base.text_encoders):
-        nn.Module.to(module, PRECISIONS[config.precision])  # diffusers' own `to` warns without a reason
+        if not is_quantised(module):  # then it was cast before, and 4 bits would be made whole by another cast
+            # cast on the way: in fp32 SDXL's UNet alone would fill a small GPU. diffusers' own `to` warns for nothing
+            nn.Module.to(module, device=device, dtype=PRECISIONS[config.precision])
+    base.to(device=device)
     base.unet.to(memory_format=torch.channels_last)
     use_attention(base.unet, config.attention)
     use_lean_gates(base.unet)
@@ -46,8 +48,8 @@ def save_memory(base: Base, config: ResolvedConfig, *, encoder_trains: bool) -> 
     """What a config asks of the base for memory's sake; checkpointing that it does not ask for is off again."""
     if config.vae_tiles:
         use_tiles(base.vae)
-    if config.quantised:
-        quantise(base.unet)
+    if config.quantised != "off":
+        quantise(base.unet, config.quantised)
     if config.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
     else:

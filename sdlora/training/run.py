@@ -14,7 +14,8 @@ from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulation
 from ..bases import Base, load_base
 from ..devices import pick_device
 from ..sampling.text_encoding import unread_layers
-from .autopilot import refuse_search, roomiest, searched, searched_for
+from .autopilot.pilot import refuse_search, searched_for
+from .autopilot.questions import roomiest, searched
 from .checkpoints import Checkpoint
 from .config import ResolvedConfig, TrainConfig
 from .dataset_record import what_changed, write_record
@@ -25,6 +26,7 @@ from .finding import run_to_resume
 from .interrupts import Interrupts
 from .material import Material, gather
 from .memory_ladder import explicit
+from .merged import described, merge_into, note_merged, refuse_changed
 from .preflight import fitted
 from .prepared import prepare
 from .progress import Reporter
@@ -69,8 +71,11 @@ def _trained(
         settings.base, prediction_type=settings.prediction_type, zero_terminal_snr=settings.zero_terminal_snr
     )
     reporter.say(f"base {base.path}: {base.family}, {base.prediction_type} ({base.prediction_reason})")
+    if merged := merge_into(base, settings):
+        reporter.say(f"merged into it: {described(settings.merged)}")
     if old is not None and isinstance(settings, ResolvedConfig):
         run, resolved = old, settings
+        refuse_changed(run, merged)
         refuse_impossible(resolved.resolution, resolved.precision, base, device)
         if changes := what_changed(run, material):
             reporter.warn(changes)
@@ -80,6 +85,7 @@ def _trained(
     with _at_work(run, resolved, processes):
         if old is None and processes.is_main_process:
             write_record(run, material)
+            note_merged(run, merged)
         accelerator = _accelerator(resolved, base, device)
         ready = prepare(resolved, base, material, run, accelerator, reporter)
         interrupts = Interrupts(reporter)
@@ -191,10 +197,10 @@ def _explicit(asked: TrainConfig) -> dict[str, object]:
 
 def _size(trainer: Trainer, base: Base) -> str:
     """How much is trained, and its share of the base."""
-    adapted = sum(p.numel() for layer in trainer.layers.values() for p in layer.weights.values())
+    adapted = sum(p.numel() for part in trainer.parts.values() for p in part.weights.values())
     frozen = sum(p.numel() for model in (base.unet, *base.text_encoders) for p in model.parameters()) - adapted
     return (
-        f"{len(trainer.layers)} modules, {adapted:,} trainable parameters, {adapted / frozen:.2%} of the base's "
+        f"{len(trainer.parts)} modules, {adapted:,} trainable parameters, {adapted / frozen:.2%} of the base's "
         f"{frozen:,}; run folder {trainer.run.path}"
     )
 

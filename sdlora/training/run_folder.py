@@ -12,13 +12,14 @@ from typing import Any
 
 import tomlkit
 
+from ..adapters.library import SUFFIX, parse_weight
 from ..errors import Error
 from ..files import write_text
 from .config import ResolvedConfig, TrainConfig, read_toml
 from .json_files import read_json
 from .run_status import WORKING, RunStatus
 
-PLACES = ("images", "holdout", "base", "sample_prompts")  # settings that may be paths
+PLACES = ("images", "holdout", "class_images", "base", "sample_prompts", "merged")  # settings that may be paths
 # settings that may change when a run is resumed: no bit of what is learned depends on them
 FREE = ("device", "save_dtype", "sample_prompts", "sample_weights", "sample_every", "trackers")
 
@@ -50,6 +51,7 @@ class RunFolder:
         self.dataset_file = path / "dataset.json"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
+        self.embeddings = path / "embeddings"
         self._status = RunStatus(path)
 
     @property
@@ -246,6 +248,15 @@ def _taken(runs: Path, name: str) -> Path:
 
 def located(key: str, value: Any) -> Any:
     """A path that exists as an absolute one, so that a run can be resumed from anywhere; all else as it is."""
+    if key == "merged":
+        return [_located_adapter(text) for text in value]
     if key not in PLACES or not isinstance(value, str) or value in ("", "mini") or not Path(value).exists():
         return value
     return str(Path(value).resolve())
+
+
+def _located_adapter(text: str) -> str:
+    """NAME_OR_FILE:WEIGHT with a file's path made absolute; a bare name stays the library's."""
+    name, _ = parse_weight(text)
+    bare = name == Path(name).name and not name.endswith(SUFFIX)
+    return text if bare or not Path(name).exists() else f"{Path(name).resolve()}{text[len(name) :]}"

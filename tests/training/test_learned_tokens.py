@@ -2,12 +2,17 @@
 
 import pytest
 import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from PIL import Image, ImageChops
 from safetensors.torch import load_file
 
 import sdlora
+from sdlora.adapters.summary import summarise
 from sdlora.bases import load_base
 from sdlora.errors import Error
 from sdlora.evaluation import evaluate
+from sdlora.resources import MINI
+from sdlora.sampling.conditioning import condition
 from sdlora.sampling.prompts import encode, tokenize
 from sdlora.training.keeping import keep
 from sdlora.training.learned_tokens import tokens_put
@@ -15,6 +20,11 @@ from sdlora.training.run_folder import RunFolder
 
 ALONE = {"targets": ["tokens"], "trigger": "wug style", "token_learning_rate": 1e-2}
 BOTH = ALONE | {"targets": ["unet.mid_block", "tokens"], "token_vectors": 3, "token_start": "red apple"}
+
+
+def greatest_difference(one, other):
+    """Of two pictures' pixels, in parts of 255."""
+    return max(band[1] for band in ImageChops.difference(one, other).getextrema())
 
 
 def losses(run):
@@ -27,6 +37,7 @@ def test_alone_it_learns_and_the_base_keeps_every_bit(small, tmp_path, mini):
     ((token, vectors),) = adapter.tokens.items()
     assert token == "wug style" and vectors.shape == (1, 160) and not adapter.updates
     assert run.holdout_loss_after < run.holdout_loss_before
+    assert not summarise(run.adapter_path).problem, "a list of adapters has it"
     own = load_file(run.folder / "embeddings" / "wug style.safetensors")
     assert list(own) == ["wug style"] and torch.equal(own["wug style"], vectors)
     assert (tmp_path / "embeddings" / "disc" / "wug style.safetensors").is_file()
@@ -72,11 +83,8 @@ def test_pictures_of_a_run_are_those_that_are_drawn_with_its_file(small, tmp_pat
     mixer.set({str(run.adapter_path): 1.0})
     drawn = mixer.generate(prompt, **recipe)[0].image
     mixer.clear()
-    from PIL import Image, ImageChops
-
     seen = Image.open(sample).convert("RGB")
-    assert max(band[1] for band in ImageChops.difference(seen, drawn).getextrema()) <= 1
-    assert max(band[1] for band in ImageChops.difference(seen, plain).getextrema()) > 1
+    assert greatest_difference(seen, drawn) <= 1 < greatest_difference(seen, plain)
 
 
 def test_evaluation_reads_captions_as_the_training_did(small, tmp_path, images):
@@ -93,11 +101,28 @@ def test_captions_are_read_as_prompts_are():
         learned = encode(base, ["a disc, wug, red"])[0]
         (ids,) = tokenize(base, ["a disc, wug, red"])
     assert (ids < 0).sum() == 2 and not torch.equal(learned, plain)
-    from sdlora.sampling.conditioning import condition
-
     drawn = condition(base, "a disc, wug, red", None, steps=1, size=(64, 64), tokens=vectors)
     assert torch.allclose(drawn.prompts[0].encoded[0].states, learned[0], atol=1e-5)
     assert torch.equal(encode(base, ["a disc, wug, red"])[0], plain), "gone without a trace"
+
+
+def test_diffusers_draws_the_same_with_both_files(small, tmp_path, mini):
+    run = sdlora.train(small(tmp_path, **BOTH, steps=2, choose="last", save_dtype="fp32"), quiet=True)
+    pipeline = StableDiffusionPipeline.from_pretrained(MINI, safety_checker=None, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.load_textual_inversion(str(tmp_path / "embeddings" / "disc" / "wug style.safetensors"))
+    layers = {key: value for key, value in load_file(run.adapter_path).items() if "bundle_emb" not in key}
+    pipeline.load_lora_weights(layers)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    settings = {"num_inference_steps": 3, "guidance_scale": 4.0, "height": 64, "width": 64}
+    generator = torch.Generator().manual_seed(1)
+    theirs = pipeline("a disc, wug style", generator=generator, **settings).images[0]
+    mixer = sdlora.Mixer(mini)
+    mixer.set({str(run.adapter_path): 1.0})
+    recipe = {"seed": 1, "steps": 3, "size": 64, "guidance": 4.0, "sampler": "DDIM"}
+    ours = mixer.generate("a disc, wug style", **recipe)[0].image
+    mixer.clear()
+    assert greatest_difference(theirs, ours) <= 1
 
 
 @pytest.mark.parametrize(

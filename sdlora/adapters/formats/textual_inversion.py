@@ -5,15 +5,14 @@
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from ...errors import Error
 from ..adapter import Adapter
+from ..families import are_bare_tokens
 from .container import Tensors
-from .header import Entry
 from .placing import LONGEST_KEY
 
 # A token's vectors as files name them → for which text encoder.
@@ -22,8 +21,7 @@ SECOND = ("clip_g", "text_encoders_1")
 BUNDLED = re.compile(r"bundle_emb\.(.+)\.(string_to_param\.\*|emb_params|clip_l|clip_g)")
 ANGLED = re.compile(r"<[^<>]+>")
 SECOND_WIDTH = 1280
-WIDTHS = (160, 768, 1024, SECOND_WIDTH)  # of text encoders: mini's, SD 1's, SD 2's, SDXL's second
-MOST_BARE_TOKENS, MOST_VECTORS = 256, 1024
+MOST_VECTORS = 1024
 
 
 @dataclass
@@ -39,7 +37,7 @@ class Tokens:
 def find(source: Tensors, name: str) -> Tokens:
     """The learned tokens of a file. One that the file does not name is called `name`, as in A1111."""
     tokens = Tokens()
-    bare = _all_bare(source.entries)
+    bare = are_bare_tokens({key: entry.shape for key, entry in source.entries.items()})
     for key, entry in source.entries.items():
         if (placed := _place(key, name, bare)) is None:
             continue
@@ -72,14 +70,6 @@ def _place(key: str, name: str, bare: bool) -> tuple[str, bool] | None:
     return (key, False) if bare or ANGLED.fullmatch(key) else None
 
 
-def _all_bare(entries: Mapping[str, Entry]) -> bool:
-    """Whether the whole file is `{token: tensor}`: a few, of one width that a text encoder has, no dotted names."""
-    if not 0 < len(entries) <= MOST_BARE_TOKENS:
-        return False
-    widths = {entry.shape[-1] if len(entry.shape) in (1, 2) else 0 for entry in entries.values()}
-    return len(widths) == 1 and widths <= set(WIDTHS) and not any(re.search(r"[.:]", key) for key in entries)
-
-
 def bundle(adapter: Adapter) -> dict[str, Tensor]:
     """The tokens as keys beside an adapter's, the way A1111 and Kohya's tools read them."""
     keys = {
@@ -100,7 +90,7 @@ def alone(adapter: Adapter) -> dict[str, Tensor]:
     Tokens of an uncommon name or width are known as such only as they stand beside an adapter.
     """
     if not adapter.tokens_2:
-        plain = _all_bare({token: Entry("", tuple(vectors.shape)) for token, vectors in adapter.tokens.items()})
+        plain = are_bare_tokens({token: tuple(vectors.shape) for token, vectors in adapter.tokens.items()})
         return dict(adapter.tokens) if plain else bundle(adapter)
     if len({*adapter.tokens, *adapter.tokens_2}) > 1:
         raise Error(f"adapter {adapter.name!r}: a file of SDXL tokens holds one token; this one would hold several")
