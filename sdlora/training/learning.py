@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .adaptive_rank import RankBudget
 from .checkpoints import Checkpoint
 from .config import ResolvedConfig
 from .ema import MovingAverage
@@ -35,6 +36,10 @@ class Learning:
         self._average = MovingAverage(self.parameters, config.ema) if config.ema else None
         self._stateful: dict[str, Any] = {"optimizer": self.optimiser, "schedule": self._schedule}
         self._stateful |= {"scaler": scaler} if scaler else {}
+        self._done = 0
+        if config.adaptive_rank:
+            budget = RankBudget.of(parts.values(), config.steps)
+            self.optimiser.register_step_post_hook(lambda *_: budget.after(self._done + 1))
         training_mode(self.optimiser)
 
     @property
@@ -49,6 +54,7 @@ class Learning:
 
     def stepped(self, step: int) -> None:
         """After the optimiser's step number `step`, from 1 on."""
+        self._done = step
         self._schedule.step()
         if self._average:
             self._average.update(step)
@@ -91,6 +97,7 @@ class Learning:
     @torch.no_grad()
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from there."""
+        self._done = checkpoint.step
         trained = checkpoint.states.get("trained", checkpoint.weights)
         for key, weight in self._weights.items():
             weight.copy_(trained[key])

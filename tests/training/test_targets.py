@@ -32,6 +32,15 @@ def test_convolutions_are_those_of_resnets_and_samplers():
     assert not {"unet.conv_in", "unet.conv_out"} & set(found)
 
 
+@pytest.mark.parametrize(("family", "count"), [("sd1", 72), ("sd2", 72), ("sdxl", 102)])
+def test_style_and_content_are_parts_of_the_transformers(family, count):
+    modules = meta_modules(family)
+    style, content = (set(select(modules, [target])) for target in ("style", "content"))
+    assert len(style) == count and content and not style & content
+    assert style | content <= set(select(modules, ["attention", "feed_forward"]))
+    assert len({path.split(".attentions.")[0] for path in style | content}) == (1 if family == "sdxl" else 5)
+
+
 def test_prefixes_and_words_together_in_the_tree_s_order():
     modules = meta_modules("sd1")
     found = select(modules, ["text_attention", "unet.mid_block.resnets.0", "unet.conv_in"])

@@ -30,6 +30,7 @@ def test_a_form_means_what_the_command_line_means():
         "schedule_args": "num_cycles=3\nlr_end=1e-6",
         "sample_prompts": "a fox, running\na house",
         "caption_suffix": " .",
+        "merged": "my ink:0.8\nclay",
     }
     config = read_form(texts, images="here")
     assert config.model_dump(exclude_unset=True) == {
@@ -45,6 +46,7 @@ def test_a_form_means_what_the_command_line_means():
         "schedule_args": {"num_cycles": 3, "lr_end": 1e-6},
         "sample_prompts": ["a fox, running", "a house"],
         "caption_suffix": " .",
+        "merged": ["my ink:0.8", "clay"],
     }
     assert read_form(form_of(config), images="here") == config
 
@@ -56,6 +58,7 @@ def test_a_form_means_what_the_command_line_means():
         ({"name": ""}, "has no name"),
         ({"name": "a", "steps": "many"}, "steps = 'many' can't be used"),
         ({"name": "a", "sample_prompts": "/etc/passwd.txt"}, "write the prompts themselves"),
+        ({"name": "a", "merged": "clay, ../private/ink:0.8"}, "an adapter of the library by its name"),
         ({"name": "a", "loss": "best"}, "loss = 'best' can't be used"),
     ],
 )
