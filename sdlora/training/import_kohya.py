@@ -15,7 +15,9 @@ import tomlkit
 from ..data.captions import SUFFIXES
 from ..errors import Error
 from .config import TARGETS, Schedule, TrainConfig, read_toml
-from .kohya_keys import HINTS, NEEDLESS, NEUTRAL, OPTIMISERS, SAME, THEIR_DEFAULTS, WORDS
+from .kohya_keys import HINTS, LYCORIS_TARGETS, NEEDLESS, NEUTRAL, OPTIMISERS, SAME, THEIR_DEFAULTS, WORDS
+
+LAST = ("unet_lr", "network_args")  # which win over learning_rate, and say more of the network and its rank
 
 
 class NotCarried(Exception):
@@ -82,19 +84,23 @@ class _Carrier:
             "enable_wildcard": lambda value: self._ours.update(wildcards=value, caption_lines="choose"),
             "network_args": self._network_args,
             "sample_prompts": self._sample_prompts,
+            "base_weights": self._base_weights,
         }
 
     def carry(self, theirs: Mapping[str, Any], dataset: Mapping[str, Any]) -> None:
         """Their training's keys, then their dataset's, which win as they do there."""
         self._schedule_name = theirs.get("lr_scheduler", "constant")
         self._steps = theirs.get("max_train_steps", 1600)
-        for key in sorted(theirs, key=lambda key: key == "unet_lr"):  # which wins over learning_rate
+        self._multipliers = _listed(theirs.get("base_weights_multiplier") or [])
+        for key in sorted(theirs, key=lambda key: key in LAST):
             self._one(key, theirs[key])
         for where, key, value in _of_dataset(dataset):
             if where and where not in ("datasets[0]", "datasets[0].subsets[0]"):
                 self._left_out.append(f"{where}.{key} = {value!r}: there is one folder and one set of settings here")
             else:
                 self._one(key, value)
+        if self._ours.get("kind", "lora") != "lora":
+            self._ours.setdefault("targets", LYCORIS_TARGETS["full"])
 
     def _one(self, key: str, value: Any) -> None:
         try:
@@ -126,6 +132,11 @@ class _Carrier:
         if not str(value).lower().endswith(".txt"):
             raise NotCarried(HINTS["sample_prompts"])
         self._ours["sample_prompts"] = str(value)
+
+    def _base_weights(self, value: Any) -> None:
+        files = _listed(value)
+        weights = [*self._multipliers, *[1.0] * len(files)]  # as theirs are filled up
+        self._ours["merged"] = [f"{file}:{weight:g}" for file, weight in zip(files, weights, strict=False)]
 
     def _text_encoder_rate(self, value: Any) -> None:
         rates = _listed(value)
@@ -173,12 +184,28 @@ class _Carrier:
 
     def _network_args(self, value: Any) -> None:
         arguments = _pairs(value)
+        self._lycoris(arguments)
+        if ratio := arguments.pop("loraplus_lr_ratio", None):
+            self._ours["lora_plus"] = ratio
         rank, alpha = arguments.pop("conv_dim", None), arguments.pop("conv_alpha", None)
         if rank:
             self._ours["targets"] = [t for t in TARGETS if t in (*THEIR_DEFAULTS["targets"], "convolutions")]
         same = rank in (None, self._ours.get("rank", 4)) and alpha in (None, self._ours.get("alpha", 1.0))
         if arguments or not same:
             raise NotCarried(HINTS["network_args"])
+
+    def _lycoris(self, arguments: dict[str, Any]) -> None:
+        """Take out what only LyCORIS' trainings have."""
+        if arguments.get("algo") in ("lora", "locon", "loha", "lokr"):
+            algo = str(arguments.pop("algo"))
+            self._ours["kind"] = "locon" if algo == "lora" else algo
+        if str(arguments.get("dora_wd")).lower() == "true" and self._ours.get("kind") == "locon":
+            self._ours["kind"] = "dora"
+            arguments.pop("dora_wd")
+        if self._ours.get("kind") == "lokr" and arguments.get("factor", -1) > 0:
+            self._ours["lokr_factor"] = arguments.pop("factor")
+        if arguments.get("preset") in LYCORIS_TARGETS:
+            self._ours["targets"] = LYCORIS_TARGETS[arguments.pop("preset")]
 
 
 def _of_dataset(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:

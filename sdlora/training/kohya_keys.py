@@ -66,9 +66,10 @@ NEEDLESS = {
     *("xformers", "sdpa", "mem_eff_attn", "no_half_vae", "lowram", "highvram", "vae_batch_size", "cache_info"),
     *("max_data_loader_n_workers", "persistent_data_loader_workers", "num_cpu_threads_per_process"),
     *("save_state", "save_state_on_train_end", "sample_at_first", "skip_cache_check", "console_log_level"),
-    *("v2", "sdxl", "LoRA_type"),
+    *("v2", "sdxl", "LoRA_type", "base_weights_multiplier"),
 }
 WORDS: dict[str, tuple[str, dict[Any, Any]]] = {
+    "network_module": ("kind", {"networks.lora": "lora", "lycoris.kohya": "locon"}),
     "mixed_precision": ("precision", {"no": "fp32", "fp16": "fp16", "bf16": "bf16"}),
     "save_precision": ("save_dtype", {"float": "fp32", "fp16": "fp16", "bf16": "bf16"}),
     "loss_type": ("loss", {"l2": "l2", "huber": "huber", "smooth_l1": "smooth_l1"}),
@@ -80,6 +81,12 @@ WORDS: dict[str, tuple[str, dict[Any, Any]]] = {
     "log_with": ("trackers", {"tensorboard": ["tensorboard"], "wandb": ["wandb"]}),
     "use_8bit_adam": ("optimiser", {True: "adamw8bit"}),
     "use_lion_optimizer": ("optimiser", {True: "lion"}),
+}
+# What LyCORIS' presets adapt, without and with its usual convolutions.
+LYCORIS_TARGETS = {
+    "full": ["attention", "feed_forward", "convolutions", "text_attention", "text_mlp"],
+    "attn-mlp": ["attention", "feed_forward", "text_attention", "text_mlp"],
+    "attn-only": ["attention", "text_attention"],
 }
 OPTIMISERS = {
     "adamw": "adamw",
@@ -94,7 +101,6 @@ NEUTRAL = {
     "clip_skip": 1,
     "max_token_length": 75,
     "save_model_as": "safetensors",
-    "network_module": "networks.lora",
 }
 HINTS = {
     "class_tokens": "trigger = … puts words in front of captions, also of those that there are",
@@ -102,7 +108,8 @@ HINTS = {
     "random_crop": "crops = 4 makes fixed random crops beside the middle",
     "save_every_n_epochs": "checkpoint_every counts steps",
     "sample_every_n_epochs": "sample_every counts steps",
-    "network_args": "there is one rank for all, and no rate of a layer's own",
+    "network_args": "there are conv_dim and conv_alpha as the others, algo (lora, loha, lokr), preset, factor, dora_wd "
+    "and loraplus_lr_ratio; block_ranks and block_learning_rates name other ranks and rates here",
     "sample_prompts": "a text file is read, with one prompt a line",
     "lr_scheduler_type": "schedule names diffusers' own",
 }

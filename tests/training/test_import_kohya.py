@@ -128,12 +128,13 @@ def test_epochs_win_over_steps_that_are_not_named(imported):
     ("changes", "says"),
     [
         ({"multires_noise_iterations": 6}, "multires_noise_iterations = 6: there is nothing like it here"),
-        ({"network_module": "lycoris.kohya"}, "network_module = 'lycoris.kohya'"),
+        ({"network_module": "networks.oft"}, "network_module = 'networks.oft': kind is one of lora, locon"),
+        ({"network_module": "lycoris.kohya", "network_args": ["algo=boft"]}, "network_args = .*algo .lora, loha, lokr"),
         ({"optimizer_type": "DAdaptation"}, "optimizer_type = 'DAdaptation': optimiser is one of adamw"),
         ({"lr_scheduler": "adafactor"}, "lr_scheduler = 'adafactor': schedule is one of"),
         ({"resolution": "512,768"}, "resolution = '512,768': resolution is the side of a square"),
         ({"text_encoder_lr": [1e-5, 2e-5]}, "both text encoders have the rate of the first"),
-        ({"network_args": ["conv_dim=8", "conv_alpha=4"]}, "network_args = .*one rank for all"),
+        ({"network_args": ["conv_dim=8", "conv_alpha=4"]}, "network_args = .*conv_dim and conv_alpha as the others"),
         ({"loss_type": "l1"}, "loss_type = 'l1': loss is one of l2, huber, smooth_l1"),
         ({"clip_skip": 2}, "clip_skip = 2"),
         ({"caption_extension": ".cap"}, "caption_extension = '.cap': captions are in .txt and .caption files"),
@@ -153,6 +154,12 @@ def test_regularisation_images_are_class_images(imported):
     weighed = imported(TRAINING | {"reg_data_dir": "reg", "prior_loss_weight": 0.5})
     assert weighed.settings["prior_preservation"] == 0.5
     assert imported(TRAINING | {"prior_loss_weight": 0.5}).settings["prior_preservation"] == 0.0
+
+
+def test_base_weights_are_merged_with_their_multipliers(imported):
+    theirs = {"base_weights": ["ink.safetensors", "clay.safetensors"], "base_weights_multiplier": [0.5]}
+    found = imported(TRAINING | theirs)
+    assert found.left_out == [] and found.settings["merged"] == ["ink.safetensors:0.5", "clay.safetensors:1"]
 
 
 def test_what_is_switched_off_is_not_worth_a_word(imported):
@@ -177,6 +184,20 @@ def test_prompts_and_trackers(imported):
 def test_convolutions_of_the_same_rank(imported):
     found = imported(TRAINING | {"network_args": ["conv_dim=16", "conv_alpha=8"]})
     assert found.left_out == [] and "convolutions" in found.settings["targets"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], {"kind": "locon", "targets": ["attention", "feed_forward", "convolutions", "text_attention", "text_mlp"]}),
+        (["algo=loha", "preset=attn-only"], {"kind": "loha", "targets": ["attention", "text_attention"]}),
+        (["algo=lokr", "factor=4", "conv_dim=16"], {"kind": "lokr", "lokr_factor": 4}),
+        (["algo=lora", "dora_wd=True", "loraplus_lr_ratio=16"], {"kind": "dora", "lora_plus": 16.0}),
+    ],
+)
+def test_what_lycoris_trains(imported, arguments, says):
+    found = imported({"network_args": arguments, **TRAINING, "network_module": "lycoris.kohya"})
+    assert found.left_out == [] and says.items() <= found.settings.items()
 
 
 DATASET = {

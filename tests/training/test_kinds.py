@@ -41,7 +41,7 @@ def settings_of(kind, small, workspace, **changes):
     return small(workspace, **(own | (NO_RANK if kind == "full" else {}) | changes))
 
 
-@pytest.fixture(scope="module", params=[kind for kind in KINDS if kind not in ("lora", "locon")])
+@pytest.fixture(scope="module", params=[kind for kind in KINDS if kind not in ("lora", "locon", "bottleneck")])
 def run(request, small, tmp_path_factory):
     workspace = tmp_path_factory.mktemp(request.param)
     return request.param, workspace, sdlora.train(settings_of(request.param, small, workspace), quiet=True)

@@ -26,7 +26,7 @@ def base_and_input(request):
     return make().requires_grad_(False), torch.randn(shape)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[kind for kind in KINDS if kind != "bottleneck"])  # which nothing merged can stand for
 def kind(request):
     return request.param
 
