@@ -75,3 +75,11 @@ def test_nothing_stated_means_a_probe(sd1, tmp_path):
 def test_a_wrong_word_is_one_sentence():
     with pytest.raises(Error, match="epsilon or v_prediction"):
         load_base("mini", prediction_type="v")
+
+
+def test_a_zero_terminal_snr_is_for_bases_that_predict_v():
+    base = load_base("mini", prediction_type="v_prediction", zero_terminal_snr=True)
+    assert base.scheduler_config["rescale_betas_zero_snr"] and base.scheduler_config["timestep_spacing"] == "trailing"
+    assert not load_base("mini", zero_terminal_snr=False).scheduler_config["rescale_betas_zero_snr"]
+    with pytest.raises(Error, match=r"zero_terminal_snr needs a base that predicts v, and mini predicts the noise"):
+        load_base("mini", zero_terminal_snr=True)

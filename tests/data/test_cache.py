@@ -1,5 +1,6 @@
 """Encoded images on disk: found again, made anew where they must be, safe to share."""
 
+import copy
 import multiprocessing
 
 import pytest
@@ -11,6 +12,7 @@ from sdlora.data.buckets import square
 from sdlora.data.cache import LatentCache
 from sdlora.data.folder import read_folder
 from sdlora.data.latents import Viewing, encode_images
+from sdlora.sampling.memory import use_tiles
 
 VIEWING = Viewing((square(64),), mirrored=True)
 
@@ -51,6 +53,13 @@ def test_a_second_run_encodes_nothing(mini, examples, tmp_path):
     again, none = run(mini.vae, examples, tmp_path / "cache")
     assert (encoded, none) == (6, 0) and equal(first, again)
     assert equal(first, encode_images(mini.vae, examples, VIEWING))
+
+
+def test_a_vae_in_tiles_has_latents_of_its_own(mini, examples, tmp_path):
+    vae = copy.deepcopy(mini.vae)
+    run(vae, examples, tmp_path / "cache")
+    use_tiles(vae)
+    assert run(vae, examples, tmp_path / "cache")[1] == 6 and run(vae, examples, tmp_path / "cache")[1] == 0
 
 
 def test_what_was_done_before_an_interruption_is_kept(mini, examples, tmp_path):

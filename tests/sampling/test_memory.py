@@ -303,3 +303,9 @@ def test_a_mix_is_unharmed_by_running_out(base, tmp_path):
     assert all(torch.equal(tensor, mixed[key]) for key, tensor in all_tensors(base).items())
     mixer.clear()
     assert all(torch.equal(tensor, own[key]) for key, tensor in all_tensors(base).items())
+
+
+def test_tiles_are_wanted_for_large_pictures_and_where_little_is_free():
+    one = 1024 * 1024
+    assert memory.wants_tiles(1600 * 1600, None) and not memory.wants_tiles(one, None)
+    assert memory.wants_tiles(one, one * memory.VAE_BYTES - 1) and not memory.wants_tiles(one, one * memory.VAE_BYTES)
