@@ -63,6 +63,7 @@ def test_everything_that_is_open_is_tried_and_what_was_given_stays(auto, tmp_pat
     assert all(trial.changes["alpha"] == trial.changes["rank"] for trial in record.trials), "at the same scale"
 
 
+@pytest.mark.slow
 def test_it_stays_within_its_time(auto, tmp_path):
     """Generously: what a step takes is measured once, and this machine may be busy."""
     began = time.monotonic()

@@ -12,6 +12,7 @@ from ..file_facts import file_metadata
 from ..interrupts import Interrupts
 from ..judging import Best
 from ..material import Material
+from ..memory_ladder import explicit
 from ..prepared import Prepared
 from ..progress import Reporter
 from ..report.told import duration
@@ -46,7 +47,7 @@ def searched_for(
     record = Record.read(run.path)
     if record is not None and record.chosen is not None:
         return start
-    return Autopilot(start, run.asked(), ready, run, accelerator, reporter, interrupts, began).choose()
+    return Autopilot(start, explicit(run.asked()), ready, run, accelerator, reporter, interrupts, began).choose()
 
 
 class Autopilot:
