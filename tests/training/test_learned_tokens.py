@@ -31,8 +31,9 @@ def losses(run):
     return [row["loss"] for row in RunFolder(run.folder).metrics() if "loss" in row]
 
 
-def test_alone_it_learns_and_the_base_keeps_every_bit(small, tmp_path, mini):
-    run = sdlora.train(small(tmp_path, **ALONE, steps=20, token_start="disc"), quiet=True)
+def test_alone_it_learns(small, images, tmp_path):
+    held = images.parent / "holdout"
+    run = sdlora.train(small(tmp_path, **ALONE, steps=20, token_start="disc", holdout=held), quiet=True)
     adapter = sdlora.load_adapter(run.adapter_path)
     ((token, vectors),) = adapter.tokens.items()
     assert token == "wug style" and vectors.shape == (1, 160) and not adapter.updates

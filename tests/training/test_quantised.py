@@ -66,8 +66,8 @@ def test_an_adapter_is_mixed_exactly_into_four_bits(torchao, tmp_path, mini):
     four, plain = load_base("mini"), load_base("mini")
     quantised.quantise(four.unet, "4bit")
     seen = four.modules()
-    for path, module in plain.modules().items():
-        if (told := dequantised(getattr(seen[path], "weight", None))) is not None:
+    for module_path, module in plain.modules().items():
+        if (told := dequantised(getattr(seen[module_path], "weight", None))) is not None:
             module.weight.data = told
     recipe = {"seed": 3, "steps": 3, "size": 64}
     drawn = []

@@ -12,9 +12,15 @@ from sdlora.training.run_folder import RunFolder
 SETTINGS = {"kind": "bottleneck", "targets": ["unet.mid_block", "text_attention"], "alpha": "auto", "choose": "last"}
 
 
-def test_a_run_from_start_to_picture(small, tmp_path, mini):
+def test_a_run_from_start_to_picture(small, images, tmp_path, mini):
     prompt = "a disc"
-    settings = SETTINGS | {"steps": 6, "checkpoint_every": 3, "sample_every": 6, "sample_prompts": [f"{prompt} --s 3"]}
+    settings = SETTINGS | {
+        "holdout": images.parent / "holdout",
+        "steps": 6,
+        "checkpoint_every": 3,
+        "sample_every": 6,
+        "sample_prompts": [f"{prompt} --s 3"],
+    }
     run = sdlora.train(small(tmp_path, **settings), quiet=True)
     whole = sdlora.load_adapter(run.adapter_path).updates
     assert all(isinstance(update, Bottleneck) and update.rank == 4 for update in whole.values())
