@@ -55,10 +55,11 @@ def save_memory(base: Base, config: ResolvedConfig, *, encoder_trains: bool) -> 
     else:
         base.unet.disable_gradient_checkpointing()
     for encoder in base.text_encoders if encoder_trains else []:
-        _checkpoint_gradients(encoder, config.gradient_checkpointing)
+        checkpoint_gradients(encoder, config.gradient_checkpointing)
 
 
-def _checkpoint_gradients(encoder: Any, on: bool) -> None:
+def checkpoint_gradients(encoder: Any, on: bool) -> None:
+    """Have a text encoder compute its activations again on the way back, or keep them."""
     # Renamed within transformers 5. The reentrant kind loses all gradients where the embedding is frozen.
     verb, arguments = ("enable", [{"use_reentrant": False}]) if on else ("disable", [])
     old, new = (f"{kind}_checkpointing_{verb}" for kind in ("gradient", "activation"))

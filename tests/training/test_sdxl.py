@@ -19,8 +19,12 @@ from sdlora.data.latents import Latents, Seen
 from sdlora.sampling.prompts import Conditions, tokenize
 from sdlora.training.batches import Batches, Prompts
 from sdlora.training.checkpoints import Checkpoint
+from sdlora.training.injection import inject
+from sdlora.training.layers import Plan
 from sdlora.training.loss import Denoiser, NoiseSchedule
+from sdlora.training.preparation import checkpoint_gradients
 from sdlora.training.run_folder import RunFolder
+from sdlora.training.targets import select
 from tests.bases.written import narrow, write_folder, write_single_file
 from tests.training.test_processes import launch
 
@@ -176,3 +180,19 @@ def test_two_processes_do_not_wait_for_the_layer_that_nobody_reads(small, folder
     sdlora.train(small(alone, batch_size=2, **common), quiet=True)
     losses = [[row["loss"] for row in RunFolder(place / "runs" / "disc").metrics()] for place in (pair, alone)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_checkpointing_changes_no_gradient_of_either_encoder():
+    base = random_base("sdxl", seed=5, narrow=True)
+    layers = inject(base, select(base.modules(), PARTS), Plan(rank=2, alpha=2.0))
+    denoiser = Denoiser(base).train()
+    told = Conditions(tokenize(base, [PROMPT]), torch.tensor([[64.0, 64.0, 0.0, 0.0, 64.0, 64.0]]))
+    noisy = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    found = []
+    for on in (False, True):
+        for encoder in base.text_encoders:
+            checkpoint_gradients(encoder, on)
+        ups = [layer.up for layer in layers.values()]
+        found.append(torch.autograd.grad(denoiser(noisy, torch.tensor([500]), told).square().mean(), ups))
+    assert all(plain.abs().max() > 0 for plain in found[0])
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-9) for a, b in zip(*found, strict=True))
