@@ -7,6 +7,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import sdlora
 from sdlora.adapters import load_adapter
@@ -24,8 +25,12 @@ from sdlora.training.run_folder import RunFolder
 
 CPU = torch.device("cpu")
 NO_RANK = {"rank": "auto", "alpha": "auto"}
-# The text encoder's layers have other names in LyCORIS than in files, with this version of transformers.
-WHERE = ["unet.mid_block", "unet.up_blocks.0.resnets.0", "unet.down_blocks.0.downsamplers"]
+WHERE = [
+    "unet.mid_block",
+    "unet.up_blocks.0.resnets.0",
+    "unet.down_blocks.0.downsamplers",
+    "text_encoder.text_model.encoder.layers.0",
+]
 RECIPE = Recipe("red disc", "", seed=3, steps=2, guidance=4.0, sampler="DDIM", size=(64, 64))
 
 
@@ -83,10 +88,6 @@ def test_gone_on_with_after_a_loss_it_is_the_same_bits(run, small):
 
 def test_mixed_here_and_loaded_by_lycoris_it_draws_the_same_picture(run, mini):
     pytest.importorskip("lycoris")
-    from lycoris.kohya import create_network_from_weights
-    from lycoris.logging import logger
-
-    logger.setLevel(logging.ERROR)
     _, _, done = run
     base = copy.deepcopy(mini)
     mixer = Mixer(base)
@@ -95,12 +96,26 @@ def test_mixed_here_and_loaded_by_lycoris_it_draws_the_same_picture(run, mini):
     ours = pixels(draw(base, RECIPE))
     mixer.clear()
     assert np.array_equal(pixels(draw(base, RECIPE)), plain) and not np.array_equal(ours, plain)
-    with torch.no_grad():
-        network, _ = create_network_from_weights(1.0, str(done.adapter_path), None, None, base.unet)
-        assert len(network.unet_loras) == len(load_adapter(done.adapter_path).updates)
-        network.apply_to(None, base.unet, False, True)
-        theirs = pixels(draw(base, RECIPE))
-    assert np.abs(ours - theirs).max() <= 1
+    assert apply_lycoris(base, done.adapter_path) == len(load_adapter(done.adapter_path).updates)
+    assert np.abs(ours - pixels(draw(base, RECIPE))).max() <= 1
+
+
+@torch.no_grad()
+def apply_lycoris(base, path):
+    """Have LyCORIS' own modules act in the base, made of the file's keys alone; their number.
+
+    Its loader for whole networks (4.1.3) trips over the names in diffusers' UNet.
+    """
+    from lycoris.logging import logger
+    from lycoris.modules import get_module, make_module
+
+    logger.setLevel(logging.ERROR)
+    file, modules = load_file(path), base.modules()
+    names = {f"lora_{name.replace('text_encoder', 'te').replace('.', '_')}": name for name in modules}
+    found = {key.partition(".")[0] for key in file}
+    for name in found:
+        make_module(*get_module(file, name), name, modules[names[name]]).apply_to()
+    return len(found)
 
 
 def test_a_full_training_becomes_a_lora(run):
