@@ -7,15 +7,17 @@ from PIL import Image, ImageChops
 from safetensors.torch import load_file
 
 import sdlora
+from sdlora.adapters import Adapter
 from sdlora.adapters.summary import summarise
 from sdlora.bases import load_base
+from sdlora.bases.random_base import random_base
 from sdlora.errors import Error
 from sdlora.evaluation import evaluate
 from sdlora.resources import MINI
 from sdlora.sampling.conditioning import condition
-from sdlora.sampling.prompts import encode, tokenize
+from sdlora.sampling.prompts import encode, read_ids, tokenize
 from sdlora.training.keeping import keep
-from sdlora.training.learned_tokens import tokens_put
+from sdlora.training.learned_tokens import LearnedEmbedding, put_tokens, take_tokens_out, tokens_of, tokens_put
 from sdlora.training.run_folder import RunFolder
 
 ALONE = {"targets": ["tokens"], "trigger": "wug style", "token_learning_rate": 1e-2}
@@ -124,6 +126,22 @@ def test_diffusers_draws_the_same_with_both_files(small, tmp_path, mini):
     ours = mixer.generate("a disc, wug style", **recipe)[0].image
     mixer.clear()
     assert greatest_difference(theirs, ours) <= 1
+
+
+def test_sdxl_has_vectors_for_both_encoders(small, tmp_path):
+    base = random_base("sdxl", narrow=True)
+    settings = {"targets": ["tokens"], "trigger": "wug", "token_vectors": 2}
+    parts = put_tokens(base, small(tmp_path, **settings))
+    assert list(parts) == ["tokens", "tokens_2"]
+    read = read_ids(base, tokenize(base, ["a wug"]))
+    (read.states.square().mean() + read.pooled.square().mean()).backward()
+    assert all(part.vectors.grad.norm() > 0 for part in parts.values())
+    first, second = tokens_of(parts, "wug")
+    path = sdlora.save_adapter(Adapter("wug", {}, first, family="sdxl", tokens_2=second), tmp_path / "wug.safetensors")
+    found = sdlora.load_adapter(path)
+    assert found.tokens["wug"].shape == found.tokens_2["wug"].shape == (2, 64)
+    take_tokens_out(base, parts)
+    assert not any(isinstance(module, LearnedEmbedding) for one in base.text_encoders for module in one.modules())
 
 
 @pytest.mark.parametrize(

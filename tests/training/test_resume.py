@@ -36,7 +36,11 @@ OPTIMISERS = {
 WAYS = {name: {"optimiser": name, **changes} for name, changes in OPTIMISERS.items()}
 WAYS |= {kind: {"kind": kind} for kind in KINDS if kind != "lora"}
 WAYS["full"] |= {"rank": "auto", "alpha": "auto"}  # it has none
-LIBRARIES = {"adamw8bit": "bitsandbytes", "prodigy": "prodigyopt", "schedule-free": "schedulefree"}
+WAYS["bottleneck"] |= {"alpha": "auto"}
+WAYS["tokens"] = {"targets": ["unet.mid_block", "tokens"], "trigger": "wug", "token_vectors": 2}
+WAYS["class images"] = {"class_prompt": "a thing", "class_count": 3, "prior_preservation": 1.0}
+WAYS["4bit"] = {"quantised": "4bit"}
+LIBRARIES = {"4bit": "torchao", "adamw8bit": "bitsandbytes", "prodigy": "prodigyopt", "schedule-free": "schedulefree"}
 
 
 @pytest.fixture(scope="module")
