@@ -1,10 +1,10 @@
 """What `preset = "auto"` finds against the shipped presets, in the same time, on the three sample datasets.
 
 `python -m benchmarks.autopilot` writes `benchmarks/results/autopilot.md` in about ten minutes on two quiet cores;
-`--dataset NAME` does one of them, `--seeds N` as many seeds, and both only print. First the preset is trained, then the
-autopilot with the preset's time, from the call to the written file, as its budget, and the preset's prior preservation.
-Every second held-out picture is what both choose by, and those in between are what both are judged by: neither has seen
-them, not even to choose.
+`--dataset NAME` does one of them, `--seeds N` as many seeds, `--steps N` shortens the presets', and all these only print.
+First the preset is trained, then the autopilot with the preset's time, from the call to the written file, as its
+budget, and the preset's prior preservation. Every second held-out picture is what both choose by, and those in between
+are what both are judged by: neither has seen them, not even to choose.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def _chosen(run: RunFolder) -> str:
     return ", ".join(f"{key} {value}" for key, value in own.items()) or "as it begins"
 
 
-def compared(dataset: str, seed: int) -> tuple[Arm, Arm]:
+def compared(dataset: str, seed: int, steps: int | None) -> tuple[Arm, Arm]:
     """The shipped preset, and the autopilot in its time."""
     facts = sample_facts(f"sample:{dataset}")
     assert facts is not None
@@ -88,7 +88,8 @@ def compared(dataset: str, seed: int) -> tuple[Arm, Arm]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         choose, judge = halves(dataset, root)
-        preset = trained(dataset, choose, judge, root / "preset", seed)
+        shorter = {"steps": steps} if steps else {}
+        preset = trained(dataset, choose, judge, root / "preset", seed, **shorter)
         more = {"preset": "auto", "time_budget": f"{preset.seconds:.1f}s", "prior_preservation": kept}
         return preset, trained(dataset, choose, judge, root / "auto", seed, **more)
 
@@ -106,6 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", choices=DATASETS)
     parser.add_argument("--seeds", type=int)
+    parser.add_argument("--steps", type=int)
     given = parser.parse_args()
     before = load()
     rows = [
@@ -116,7 +118,7 @@ def main() -> None:
     pairs: dict[str, list[tuple[Arm, Arm]]] = {}
     for dataset in [given.dataset] if given.dataset else DATASETS:
         for seed in range(given.seeds or SEEDS):
-            pairs.setdefault(dataset, []).append(compared(dataset, seed))
+            pairs.setdefault(dataset, []).append(compared(dataset, seed, given.steps))
             rows += (new := list(lines(dataset, seed, pairs[dataset][-1])))
             print("\n".join(new), flush=True)
     gains = {name: statistics.mean(auto.change - preset.change for preset, auto in own) for name, own in pairs.items()}
@@ -124,7 +126,7 @@ def main() -> None:
     rows += ["", f"Autopilot against preset, points of held-out loss (less is better), mean over seeds: {told}; "
              f"mean {100 * statistics.mean(gains.values()):+.2f}."]  # fmt: skip
     print("\n".join(rows[-2:]))
-    if not (given.dataset or given.seeds):
+    if not (given.dataset or given.seeds or given.steps):
         head = [f"# Autopilot\n\n{machine()}, load before {before}. `python -m benchmarks.autopilot`\n"]
         write_text(RESULTS, "\n".join([*head, *rows]) + "\n")
 

@@ -54,6 +54,7 @@ def test_the_best_learning_rate_goes_on_to_the_end(auto, tmp_path):
     assert "What was tried" in page and f"learning_rate = {best.changes['learning_rate']:g}" in page
 
 
+@pytest.mark.slow
 def test_everything_that_is_open_is_tried_and_what_was_given_stays(auto, tmp_path):
     changes = {"rank": "auto", "targets": "auto", "learning_rate": 1e-3, "text_encoder_learning_rate": 0.0}
     done = sdlora.train(auto(tmp_path, **changes), quiet=True)
