@@ -1,7 +1,7 @@
 """What `preset = "auto"` finds against the shipped presets, in the same time, on the three sample datasets.
 
 `python -m benchmarks.autopilot` writes `benchmarks/results/autopilot.md` in about ten minutes on two quiet cores;
-`--dataset NAME` does one of them, `--seeds N` as many seeds, `--steps N` shortens the presets', and all these only print.
+`--dataset NAME` does one of them, `--seeds N` as many seeds, `--steps N` shortens the presets, and all only print.
 First the preset is trained, then the autopilot with the preset's time, from the call to the written file, as its
 budget, and the preset's prior preservation. Every second held-out picture is what both choose by, and those in between
 are what both are judged by: neither has seen them, not even to choose.
