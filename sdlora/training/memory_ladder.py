@@ -110,7 +110,7 @@ LADDER = (
         lambda config, place: None,
     ),
     _quantised("8bit", "the base's linear layers are rounded to 8 bits, and a step takes longer"),
-    _quantised("4bit", "the base's linear layers are rounded to 4 bits, a twelfth off, and a step takes longer"),
+    _quantised("4bit", "the base's linear layers are rounded to 4 bits, 9 % off, and a step takes longer"),
 )
 
 

@@ -2,7 +2,7 @@
 
 8 bits: int8 with a scale for each row, half a percent off. 4 bits: NF4, the sixteen values that a normal distribution
 fills evenly, with a scale for each block of 64 that is itself in 8 bits (QLoRA, Dettmers et al., 2023,
-arXiv:2305.14314), a twelfth off. Gradients go through to the input as through the layer itself, with the rounded
+arXiv:2305.14314), 9 % off. Gradients go through to the input as through the layer itself, with the rounded
 weights; measured in `tests/training/test_quantised.py`. Convolutions stay as they are: torchao has no such form.
 """
 
