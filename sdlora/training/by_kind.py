@@ -5,7 +5,7 @@ from typing import Any
 
 from ..errors import Error
 
-# AdamW's learning rate of a kind as a multiple of a LoRA's: the best held-out losses of benchmarks/kinds.py
+# AdamW's learning rate of a kind as a multiple of a LoRA's, as is usual; `benchmarks.kinds --rates KIND` tries others
 RATES = {"full": 0.1}
 WITH_UP = ("lora", "locon", "dora")  # kinds of a down and an up matrix
 

@@ -182,7 +182,7 @@ def _by_kind(kind: str, preset: list[Choice]) -> Iterator[Choice]:
     for key, value, reason in targets_of(kind, given.get("targets", USUAL_TARGETS)):
         yield Choice(key, value, reason)
     for key in KIND_S_RATES if times_lora(kind) != 1 else ():
-        reason = f"{times_lora(kind):g} × a LoRA's: what suited {kind} best in our measurements"
+        reason = f"{times_lora(kind):g} × a LoRA's, as is usual for kind = {kind}"
         yield Choice(key, _adamw_rates(kind, preset)[key], reason)
 
 
