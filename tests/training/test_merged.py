@@ -15,7 +15,7 @@ from sdlora.training.checkpoints import Checkpoint
 from sdlora.training.merged import merge_into
 from sdlora.training.run_folder import RunFolder
 
-MID = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+MID = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_v"
 TEXT = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"
 CONVOLUTION = "unet.up_blocks.1.resnets.0.conv1"
 
@@ -33,7 +33,7 @@ def written(folder, name, base, seed=0, paths=(MID, TEXT, CONVOLUTION)):
     for path in paths:
         shape = base.modules()[path].weight.shape
         up = torch.randn(shape[0], 2, *(1 for _ in shape[2:]), generator=draw)
-        updates[path] = LoRA(0.2 * torch.randn(2, *shape[1:], generator=draw), 0.2 * up, 2.0)
+        updates[path] = LoRA(0.1 * torch.randn(2, *shape[1:], generator=draw), 0.1 * up, 2.0)
     file = folder / f"{name}.safetensors"
     save_adapter(Adapter(name, updates, family="sd1"), file, dtype="fp32")
     return file

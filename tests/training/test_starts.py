@@ -21,8 +21,17 @@ STEPS = 6
 @pytest.fixture(scope="module")
 def settings(small):
     def made(workspace, way, **changes):
-        rates = {"learning_rate": 5e-3, "text_encoder_learning_rate": 5e-3}
-        values = {"targets": TARGETS, "steps": STEPS, "checkpoint_every": 2, "dropout": 0.1, **rates, **WAYS[way]}
+        rate = 3e-2 if way == "adaptive" else 5e-3  # its product of three learns more slowly
+        rates = {"learning_rate": rate, "text_encoder_learning_rate": rate}
+        values = {
+            "targets": TARGETS,
+            "steps": STEPS,
+            "checkpoint_every": 2,
+            "dropout": 0.1,
+            "memory": "off",
+            **rates,
+            **WAYS[way],
+        }
         return small(workspace, **(values | changes))
 
     return made
@@ -40,10 +49,12 @@ def run(settings, way, tmp_path_factory):
 
 def test_the_file_holds_plain_loras_of_the_base_as_it_was(run, way):
     adapter = sdlora.load_adapter(run.adapter_path)
-    ranks = [update.rank for update in adapter.updates.values()]
+    ranks = [update.rank for update in adapter.updates.values() if update.up.any()]
     assert {update.kind for update in adapter.updates.values()} <= {"LoRA", "LoCon"}
     if way == "adaptive":
-        assert sum(ranks) == 4 * len(ranks) and len(set(ranks)) > 2, "the budget is met, by ranks of several sizes"
+        assert sum(ranks) == 4 * len(adapter.updates) and len(set(ranks)) > 2, (
+            "the budget is met, by ranks of several sizes"
+        )
         assert adapter.metadata["ss_network_dim"] == "Dynamic"
     else:
         assert set(ranks) == {8} and adapter.metadata["ss_network_dim"] == "8"

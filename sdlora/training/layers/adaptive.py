@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...adapters.algebra.low_rank import lora_from
 from ...adapters.updates import LoRA
 from .lora import LoRAConv2d, LoRALayer, LoRALinear
 from .plan import Plan
@@ -87,13 +86,18 @@ class AdaptiveLoRA(LoRALayer):
 
     @staticmethod
     def update_of(weights: Mapping[str, Tensor], scale: float) -> LoRA:
-        """A LoRA of the ranks that are left; of one that adds nothing, where none is."""
+        """A LoRA of the ranks that are left; of one that adds nothing, where none is.
+
+        Alpha is 1 whatever the rank: diffusers takes one alpha for that of many modules, and ranks as they are.
+        """
         down, up, values = weights["down"], weights["up"], weights["values"]
         left = values != 0
         left = left if left.any() else torch.arange(len(values), device=values.device) == 0
-        right = (values[left].double() * scale)[:, None] * down[left].flatten(1).double()
-        update, _ = lora_from(up[:, left].flatten(1).double(), right, (len(up), *down.shape[1:]))
-        return update
+        strengths = values[left] * scale * left.sum()
+        level = strengths.abs().sqrt()  # on either side, so that neither falls below fp16's numbers
+        columns, rows = (level.reshape(shape) for shape in ((1, -1, *up.shape[2:]), (-1, *(1,) * (down.ndim - 1))))
+        signs = strengths.sign().reshape(columns.shape)
+        return LoRA(rows * down[left], signs * columns * up[:, left], 1.0)
 
 
 class AdaptiveLinear(AdaptiveLoRA, LoRALinear):

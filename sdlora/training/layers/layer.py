@@ -24,7 +24,7 @@ class Layer(Part, ABC):
         self.dropout = ExampleDropout(plan.dropout, (plan.seed, path))
         device = base.weight.device
         for name, start in self._starts(plan, path).items():
-            self.register_parameter(name, nn.Parameter(start.to(device, torch.float32)))
+            self.register_parameter(name, nn.Parameter(start.to(device, torch.float32).contiguous()))
 
     @abstractmethod
     def _starts(self, plan: Plan, path: str) -> dict[str, Tensor]:

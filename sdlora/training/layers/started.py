@@ -75,8 +75,8 @@ class StartedLoRA(LoRALayer):
     def update_of(weights: Mapping[str, Tensor], scale: float) -> LoRA:
         """As (up - up₀) · down + up₀ · (down - down₀): of parts that are small, which rounding leaves as they are."""
         down, up, start_down, start_up = (weights[name] for name in ("down", "up", "start_down", "start_up"))
-        both = torch.cat([down, down - start_down])
-        return LoRA(both, torch.cat([up - start_up, start_up], dim=1), scale * len(both))
+        ups, downs = torch.cat([up - start_up, start_up], dim=1), torch.cat([down, down - start_down])
+        return LoRA(*_balanced(downs, ups), scale * len(downs))
 
 
 class StartedLinear(StartedLoRA, LoRALinear):
@@ -85,3 +85,12 @@ class StartedLinear(StartedLoRA, LoRALinear):
 
 class StartedConv2d(StartedLoRA, LoRAConv2d):
     """Of a convolution."""
+
+
+def _balanced(down: Tensor, up: Tensor) -> Factors:
+    """The same product with each rank's row and column equally large, by powers of two, which round nothing: a faint
+    column would fall below fp16's smallest numbers."""
+    rows, columns = down.flatten(1).abs().amax(1), up.flatten(1).abs().amax(0)
+    shift = torch.where((rows > 0) & (columns > 0), (rows / columns).log2() / 2, 0).round()
+    by = 2.0**shift
+    return down / by.view(-1, *(1,) * (down.ndim - 1)), up * by.view(1, -1, *(1,) * (up.ndim - 2))

@@ -123,5 +123,5 @@ def test_the_penalty_keeps_triplets_apart_and_shows_nowhere():
         optimiser.zero_grad()
         penalty([layer]).backward()
         optimiser.step()
-    assert layer.skew().item() < 0.7 * before
+    assert layer.skew().item() < 0.9 * before
     assert layer.values.grad is None or not layer.values.grad.any()

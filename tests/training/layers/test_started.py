@@ -103,7 +103,7 @@ def test_trained_as_peft_trains_it(start):
     model = peft.get_peft_model(copy.deepcopy(base), config)
     theirs = trained(model, x, target)
     torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
-    assert (ours(x) - base(x)).norm() > 0.05 * base(x).norm()
+    assert (ours(x) - base(x)).norm() > 0.02 * base(x).norm()
 
 
 def test_a_weight_of_fewer_ranks_than_asked_for(start):
