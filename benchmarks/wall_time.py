@@ -108,7 +108,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of the peer, instead of its default, printed and not written")
     given = parser.parse_args()
     before, epochs = load(), given.epochs or EPOCHS
-    rows = [row(dataset, epochs) for dataset in ([given.dataset] if given.dataset else DATASETS)]
+    rows = []
+    for dataset in [given.dataset] if given.dataset else DATASETS:
+        rows.append(row(dataset, epochs))
+        print(rows[-1], flush=True)  # a run that is broken off has told something
     text = "\n".join([
         "# Seconds to the held-out loss at which PEFT + diffusers end, on mini",
         "",

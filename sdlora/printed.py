@@ -14,7 +14,7 @@ from .files import size_text
 
 if TYPE_CHECKING:  # lists must not wait for torch
     from .adapters.algebra import Comparison, ErrorReport
-    from .adapters.inspection import Hashes, Inspection, Spread
+    from .adapters.inspection import Hashes, Inspection
 
 MOST_TAGS = 12
 MOST_KEYS = 20
@@ -53,11 +53,11 @@ def show_inspection(found: "Inspection", console: Console | None = None) -> None
     adapter = found.adapter
     rows = {
         "file": str(found.path),
-        "format": f"{adapter.report.format}, {_counts(found.dtypes)}, {size_text(found.size)}",
-        "kind": _counts(found.kinds),
+        "format": f"{adapter.report.format}, {found.dtypes_told}, {size_text(found.size)}",
+        "kind": found.kinds_told,
         "family": f"{adapter.family or 'not told'}, geometry {adapter.geometry or 'not told'}",
-        "rank": _spread(found.ranks),
-        "alpha": _spread(found.alphas),
+        "rank": str(found.ranks or ""),
+        "alpha": str(found.alphas or ""),
         "tokens": ", ".join(f"{token} ({n})" for token, n in found.tokens.items()),
         "trigger words": adapter.trigger or "",
         "tags": ", ".join(f"{tag} ({n})" for tag, n in list(found.tags.items())[:MOST_TAGS]),
@@ -148,15 +148,3 @@ def _strength(found: "Inspection") -> str:
     total = found.strength.total
     part = "" if total.ratio is None else f", {total.ratio:.3%} of the base's weights"
     return f"‖ΔW‖ {total.delta:.4g}{part}"
-
-
-def _spread(spread: "Spread | None") -> str:
-    if spread is None:
-        return ""
-    if spread.least == spread.greatest:
-        return f"{spread.least:g}"
-    return f"{spread.least:g} to {spread.greatest:g}, mostly {spread.most_common:g}"
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{name} ({n})" for name, n in counts.items())

@@ -1,6 +1,7 @@
 """What the pages ask of the models: one base, shared by all tabs, with a mix set anew for every picture. No Gradio."""
 
 import gc
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -22,6 +23,7 @@ from sdlora.resources import SAMPLE_ADAPTERS
 from sdlora.sampling.defaults import SamplingDefaults, defaults_for
 from sdlora.sampling.denoise import Step
 from sdlora.sampling.preview import preview
+from sdlora.training.device_lock import holder_of
 from sdlora.workspace_settings import read_settings
 
 from .device_thread import DeviceThread
@@ -173,6 +175,9 @@ class Engine:
     def _refuse_while_taken(self) -> None:
         if run := self.runs.holder():
             raise Taken(run)
+        holder = holder_of(str(pick_device()))
+        if holder and holder.pid != os.getpid():  # a training that a command line began can't be asked for room
+            raise Busy(f"The device is taken: {holder}. Wait until it has ended, or stop it.")
 
     def _queue(self, work: Callable[[Job[Result]], Result]) -> Job[Result]:
         self._refuse_while_taken()

@@ -15,8 +15,10 @@ from .api import api_router
 from .api.docs import docs_page
 from .api.refusals import add_refusals
 from .app import pages
+from .cut_short import CutShort
 from .engine import Engine
 from .library.pictures import library_router
+from .runs.reports import reports_router
 from .safety import Gate, Hosts, Password
 from .safety.bodies import LARGEST_UPLOAD
 from .theme import CSS, theme
@@ -29,8 +31,10 @@ def web_app(engine: Engine, hosts: Hosts, password: Password | None = None) -> G
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Gradio opens pictures itself; Pillow refuses those of twice as many
     app = FastAPI(title="sdlora", version=VERSION, description=_ABOUT, docs_url=None, redoc_url=None)
     add_refusals(app)
+    app.add_middleware(CutShort)
     app.include_router(api_router(engine, uploads))
     app.include_router(library_router(engine))
+    app.include_router(reports_router(engine.runs.queue))
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """All there is to tell of one adapter file."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,11 @@ class Spread:
         """The spread of those that are no None; None when there are none."""
         counts = Counter(number for number in numbers if number is not None)
         return cls(min(counts), max(counts), counts.most_common(1)[0][0]) if counts else None
+
+    def __str__(self) -> str:
+        if self.least == self.greatest:
+            return f"{self.least:g}"
+        return f"{self.least:g} to {self.greatest:g}, mostly {self.most_common:g}"
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,16 @@ class Inspection:
     hashes: Hashes | None
     strength: Strengths | None
     strength_missing: str
+
+    @property
+    def kinds_told(self) -> str:
+        """`LoRA` where all are of one kind, else `LoRA (12), LoHa (3)`."""
+        return _told(self.kinds)
+
+    @property
+    def dtypes_told(self) -> str:
+        """`fp16`, or which of several how often."""
+        return _told(self.dtypes)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -174,3 +189,7 @@ def _dtype(update: Update) -> str:
     """The precision of a module's largest part."""
     largest = max(update.tensors().values(), key=Tensor.numel)
     return str(largest.dtype).removeprefix("torch.")
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{name} ({n})" for name, n in counts.items())

@@ -26,9 +26,9 @@ def test_a_peak_that_is_gone_at_the_end_is_seen(way, monkeypatch, tmp_path):
     torch.ones(LARGE // 4)  # a peak from before does not count
     before, peak = peak_memory(work, CPU)
     assert 0.8 * LARGE < peak - before < 1.3 * LARGE
-    assert held_memory(CPU) - before < LARGE / 2
-    _, small = peak_memory(lambda: torch.ones(1000), CPU)
-    assert small - before < LARGE / 2
+    # looked at by the same way, which trims first: a large process keeps in its heap what fitted into a hole of it
+    left, small = peak_memory(lambda: torch.ones(1000), CPU)
+    assert left - before < LARGE / 2 and small - before < LARGE / 2
 
 
 def test_an_error_leaves_no_watcher_behind(monkeypatch, tmp_path):

@@ -1,5 +1,10 @@
-"""The whole app on a port of its own, in this process, so that a test can see what it opens and whom it calls."""
+"""The whole app, served to tests: in this process, so that a test can see what it opens and whom it calls, or in one of
+its own, as a user starts it."""
 
+import os
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +21,42 @@ from ui.engine import Engine
 from ui.safety import Hosts, Password
 from ui.server import free_port
 from ui.web import web_app
+
+ROOT = Path(__file__).resolve().parents[2]
+SCREENSHOTS = Path(os.environ.get("SDLORA_SCREENSHOTS", ROOT / "artifacts"))
+SECONDS = 1000  # Playwright counts milliseconds
+
+
+class Server:
+    """`sdlora ui` on a workspace, which may be stopped and started again."""
+
+    def __init__(self, workspace: Path, log: Path, *options: str) -> None:
+        self.workspace, self._log, self._options = workspace, log, options
+        self.address = ""
+
+    def start(self) -> None:
+        """Until it says where it is."""
+        command = [sys.executable, "-m", "sdlora.cli", "ui", "--workspace", str(self.workspace), *self._options]
+        paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        locks = str(self.workspace / "locks")
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": paths, "SDLORA_LOCKS": locks}
+        with self._log.open("wb") as file:
+            self._process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        deadline = time.monotonic() + 180
+        while not (found := re.search(r"http://\S+", self.log)):
+            assert time.monotonic() < deadline and self._process.poll() is None, self.log
+            time.sleep(0.1)
+        self.address = found[0]
+
+    def stop(self) -> None:
+        """Whatever pages are open; nothing that went wrong has been said."""
+        self._process.terminate()
+        self._process.wait(30)
+        assert "Traceback" not in self.log, self.log[-3000:]
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
 
 
 @dataclass(frozen=True)
@@ -50,7 +91,7 @@ def serve(workspace: Path, password: str = "") -> Iterator[Served]:
         thread.join(30)
 
 
-def write_adapter(base, path, seed):
+def write_adapter(base, path, seed, trigger=""):
     """Random updates of rank 4 on a base's attention, strong enough to be seen."""
     generator = torch.Generator().manual_seed(seed)
     updates = {}
@@ -59,4 +100,12 @@ def write_adapter(base, path, seed):
             out_features, in_features = module.weight.shape
             up = torch.randn(out_features, 4, generator=generator) * module.weight.float().std() / 6
             updates[module_path] = LoRA(torch.randn(4, in_features, generator=generator), up, alpha=4.0)
-    return sdlora.save_adapter(sdlora.Adapter(path.stem, updates), path)
+    metadata = {"modelspec.trigger_phrase": trigger} if trigger else {}
+    return sdlora.save_adapter(sdlora.Adapter(path.stem, updates, metadata=metadata), path)
+
+
+def screenshot(page, name):
+    """The whole page, where CI keeps it."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.wait_for_timeout(500)  # what moves has come to rest
+    page.screenshot(path=str(SCREENSHOTS / f"{name}.png"), full_page=True)

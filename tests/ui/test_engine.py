@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -5,6 +7,7 @@ import pytest
 
 from sdlora import Error
 from sdlora.sampling.denoise import Cancelled
+from tests.ui.serving import ROOT
 from ui.device_thread import DeviceThread
 from ui.engine import Busy, Engine
 from ui.job import LARGEST_SIDE, Job, Picture, Progress, Settings
@@ -119,6 +122,20 @@ def test_others_choose_from_the_listed_bases_only(tmp_path, base):
 )
 def test_a_side_given_alone_makes_a_square(width, height, size):
     assert replace(SETTINGS, width=width, height=height).size == size
+
+
+def test_who_trains_from_a_command_line_is_not_disturbed(tmp_path):
+    held = "with hold('cpu', 'training ink'): print('held', flush=True); input()"
+    program = f"from sdlora.training.device_lock import hold\n{held}"
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as other:
+        try:
+            assert other.stdout.readline() == "held\n"
+            with pytest.raises(Busy, match="The device is taken: training ink"):
+                Engine(tmp_path).start(SETTINGS)
+        finally:
+            other.stdin.close()
+    Engine(tmp_path).start(SETTINGS).result()
 
 
 def test_a_broken_adapter_file_has_no_trigger_and_one_sentence(tmp_path):

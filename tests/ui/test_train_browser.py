@@ -1,11 +1,8 @@
 """Training as an artist does it: from dropped images without captions to an adapter that is kept, mixed and shared,
 with no command after `sdlora ui`. A real browser, a real server, real trainings on mini of a few steps."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 import zipfile
 from io import BytesIO
@@ -14,51 +11,14 @@ from urllib.parse import urljoin
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Error as BrowserError
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
+from tests.captioning.tiny import tiny_blip
+from tests.ui.serving import ROOT, SECONDS, Server, screenshot
 from ui.runs import RunQueue, processes
 from ui.runs.watching import standing
-from ui.server import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
-SCREENSHOTS = Path(os.environ.get("SDLORA_SCREENSHOTS", ROOT / "artifacts"))
-SECONDS = 1000  # Playwright counts milliseconds
 LONG = 240 * SECONDS
-expect.set_options(timeout=30 * SECONDS)
-
-
-class Server:
-    """`sdlora ui` on a workspace, which may be stopped and started again."""
-
-    def __init__(self, workspace, log):
-        self.workspace, self._log = workspace, log
-        self.queue = RunQueue(workspace)
-        self.address = ""
-
-    def start(self):
-        port = str(free_port("127.0.0.1", 18760))
-        command = [sys.executable, "-m", "sdlora.cli", "ui", "--workspace", str(self.workspace), "--port", port]
-        paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        locks = str(self.workspace / "locks")
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": paths, "SDLORA_LOCKS": locks}
-        with self._log.open("wb") as file:
-            self._process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
-        deadline = time.monotonic() + 180
-        while not (found := re.search(r"http://\S+", self.log)):
-            assert time.monotonic() < deadline and self._process.poll() is None, self.log
-            time.sleep(0.1)
-        self.address = found[0]
-
-    def stop(self):
-        said = self.log  # a page that is open when the server stops is cut off, which uvicorn tells at length
-        self._process.terminate()
-        self._process.wait(30)
-        assert "Traceback" not in said, said[-3000:]
-
-    @property
-    def log(self):
-        return self._log.read_text(encoding="utf-8", errors="replace")
 
 
 @pytest.fixture
@@ -67,21 +27,8 @@ def server(tmp_path):
     server.start()
     yield server
     server.stop()
-    for ticket in server.queue.tickets():
+    for ticket in RunQueue(server.workspace).tickets():
         processes.end(ticket.pid, ticket.created)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    where = {"executable_path": found} if found else {"channel": "chrome"}
-    with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(args=["--no-sandbox", "--disable-background-networking"], **where)
-        except BrowserError as problem:
-            pytest.fail(f"These tests need Chromium or Chrome, for example from `apt-get install chromium`: {problem}")
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -135,10 +82,23 @@ def button(page, name):
     return page.get_by_role("button", name=name, exact=True)
 
 
-def screenshot(page, name):
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.wait_for_timeout(500)
-    page.screenshot(path=str(SCREENSHOTS / f"train-{name}.png"), full_page=True)
+def fetched(page, server, link):
+    """What a link leads to."""
+    answer = page.request.get(urljoin(server.address, link.get_attribute("href")))
+    assert answer.ok
+    return answer.body()
+
+
+def shared(page, server):
+    """What is in the zip that the library makes of it."""
+    page.get_by_role("tab", name="Library", exact=True).click()
+    button(page, "Refresh").click()
+    page.locator("[data-adapter=ink]").click(timeout=60 * SECONDS)
+    page.get_by_role("tab", name="Share", exact=True).click()
+    button(page, "Make the zip").click()
+    link = page.locator("#share-zip a")
+    expect(link).to_be_visible(timeout=120 * SECONDS)
+    return zipfile.ZipFile(BytesIO(fetched(page, server, link))).namelist()
 
 
 def test_from_dropped_images_to_an_adapter_that_is_kept_mixed_and_shared(page, server, images):
@@ -150,7 +110,7 @@ def test_from_dropped_images_to_an_adapter_that_is_kept_mixed_and_shared(page, s
     expect(page.locator("#estimate")).to_contain_text("12 steps of 8 images at 128 pixels")
     button(page, "Measure one step").click()
     expect(page.locator("#estimate")).to_contain_text("Measured: 12 steps of", timeout=LONG)
-    screenshot(page, "images")
+    screenshot(page, "train-images")
     page.locator("#start").click()
     expect(page.locator("#device-banner")).to_contain_text("ink is being trained", timeout=60 * SECONDS)
     expect(page.locator("#queue .chip.training")).to_be_visible(timeout=LONG)
@@ -160,7 +120,8 @@ def test_from_dropped_images_to_an_adapter_that_is_kept_mixed_and_shared(page, s
     expect(page.locator("#device-banner")).to_be_hidden()
     expect(page.locator("#previews thead th")).to_have_count(6)  # the prompts, the base, four steps
     expect(page.locator("#curve")).to_be_visible()
-    screenshot(page, "done")
+    assert "held-out" in fetched(page, server, page.get_by_role("link", name="Report")).decode()
+    screenshot(page, "train-done")
 
     kept = server.workspace / "adapters" / "ink.safetensors"
     before = kept.read_bytes()
@@ -185,16 +146,7 @@ def test_from_dropped_images_to_an_adapter_that_is_kept_mixed_and_shared(page, s
         assert time.monotonic() < deadline
         page.wait_for_timeout(200)
     assert "<lora:ink:1>" in Image.open(new.pop()).text["parameters"]
-
-    page.get_by_role("tab", name="Library", exact=True).click()
-    button(page, "Refresh").click()
-    page.locator("[data-adapter=ink]").click(timeout=60 * SECONDS)
-    page.get_by_role("tab", name="Share", exact=True).click()
-    button(page, "Make the zip").click()
-    link = page.locator("#share-zip a")
-    expect(link).to_be_visible(timeout=120 * SECONDS)
-    answer = page.request.get(urljoin(server.address, link.get_attribute("href")))
-    assert any(name.endswith("ink.safetensors") for name in zipfile.ZipFile(BytesIO(answer.body())).namelist())
+    assert any(name.endswith("ink.safetensors") for name in shared(page, server))
 
 
 @pytest.mark.slow
@@ -207,10 +159,10 @@ def test_a_run_is_paused_outlives_page_and_server_and_is_stopped_and_kept(page, 
     page.get_by_role("tab", name="Runs").click()
     expect(page.locator("#run-status h3")).to_have_text("ink")
     expect(page.locator("#queue .chip.training")).to_be_visible()
-    screenshot(page, "running")
+    screenshot(page, "train-running")
 
     server.stop()
-    ticket = server.queue.ticket("ink")
+    ticket = RunQueue(server.workspace).ticket("ink")
     assert processes.is_alive(ticket.pid, ticket.created)
     server.start()
     page.goto(server.address)
@@ -221,7 +173,7 @@ def test_a_run_is_paused_outlives_page_and_server_and_is_stopped_and_kept(page, 
     button(page, "Pause").click()
     expect(page.locator("#queue .chip.paused")).to_be_visible(timeout=LONG)
     assert not processes.is_alive(ticket.pid, ticket.created)  # the device is really free
-    step = standing(server.queue, "ink").step
+    step = standing(RunQueue(server.workspace), "ink").step
     button(page, "Resume").click()
     expect(page.locator("#queue .chip.training")).to_be_visible(timeout=LONG)
     page.get_by_role("button", name=re.compile("^Log")).click()
@@ -238,7 +190,7 @@ def test_generate_offers_to_pause_and_the_run_goes_on_by_itself(page, server, im
     page.get_by_role("tab", name="Mix", exact=True).click()
     button(page, "Generate").click()
     expect(page.locator("#device-offer")).to_contain_text("ink is being trained")
-    screenshot(page, "offer")
+    screenshot(page, "train-offer")
     made = set((server.workspace / "outputs").glob("*.png"))
     button(page, "Pause, generate, go on").click()
     deadline = time.monotonic() + 240
@@ -271,12 +223,32 @@ def test_captions_are_typed_changed_all_at_once_and_taken_back(page, server, ima
     page.get_by_label("Trigger in").fill("ink")
     button(page, "Change all captions").click()
     expect(fox).to_have_value("ink, a fox")
-    screenshot(page, "captions")
+    screenshot(page, "train-captions")
     button(page, "Undo").click()
     expect(fox).to_have_value("a fox")
     button(page, "Undo").click()
     expect(first).to_have_value("")
     assert not list(server.workspace.parent.glob("evil*"))
+
+
+def test_a_model_writes_the_empty_captions_and_undo_takes_them_back(page, server, images):
+    tiny_blip(server.workspace / "captioners" / "tiny")
+    page.reload()
+    to_train(page)
+    drop(page, images)
+    boxes = page.locator("#caption-list textarea")
+    expect(boxes).to_have_count(8, timeout=60 * SECONDS)
+    boxes.first.fill("a cactus in a pot")
+    boxes.first.press("Tab")
+    expect(page.locator("#captions-note")).to_contain_text("Saved.")
+    page.get_by_text("Write them automatically").click()
+    button(page, "Write captions").click()
+    expect(page.locator("#captions-note")).to_contain_text("7 captions written", timeout=LONG)
+    expect(boxes.first).to_have_value("a cactus in a pot")
+    assert all(boxes.nth(number).input_value() for number in range(8))
+    button(page, "Undo").click()
+    expect(boxes.last).to_have_value("")
+    expect(boxes.first).to_have_value("a cactus in a pot")
 
 
 def test_settings_are_searched_and_a_mistake_is_one_sentence(page, images):
@@ -309,5 +281,5 @@ def test_a_sample_is_only_read_until_it_is_copied_and_a_narrow_dark_screen_is_en
     expect(box).not_to_have_attribute("readonly", "", timeout=60 * SECONDS)
     assert (server.workspace / "datasets" / "blob").is_dir()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    screenshot(page, "narrow")
+    screenshot(page, "train-narrow")
     context.close()

@@ -1,6 +1,5 @@
 """The page that compares: a labelled sheet of pictures along two or three axes, all else being as on Mix."""
 
-import logging
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -22,12 +21,11 @@ from ..mix.fields import Fields, Updates, Values
 from ..mix.rows import mix_of
 from ..mix.tagging import tag_of
 from ..to_mix import ToMix, like_picture
-from ..toast import warn
+from ..toast import warn, warn_of_a_mistake
 from .axes import AxisMenu, written
 from .drawing import start_grid
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-log = logging.getLogger(__name__)
 
 
 class ComparePage:
@@ -176,8 +174,7 @@ class ComparePage:
         except Error as problem:
             warn(problem)
         except Exception:
-            log.exception("drawing a grid failed")
-            warn("Something went wrong inside sdlora; the terminal in which it runs shows the details.")
+            warn_of_a_mistake("drawing a grid")
         finally:
             self._jobs.pop(session, None)
         yield {self._draw: gr.update(interactive=True), self._cancel: gr.update(interactive=False), **outcome}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from html import escape
 
 from sdlora.adapters.collection import Item
-from sdlora.adapters.inspection import Inspection, Spread
+from sdlora.adapters.inspection import Inspection
 from sdlora.files import size_text
 
 from .cards import PLACES, chips, picture, shown
@@ -29,12 +29,12 @@ def inspected(found: Inspection) -> str:
     adapter = found.adapter
     rows = {
         "Format": adapter.report.format,
-        "Kind": _counts(found.kinds),
+        "Kind": found.kinds_told,
         "Made for": " ".join(filter(None, (adapter.family, adapter.geometry and f"({adapter.geometry})"))),
         "Modules": str(len(adapter.updates)),
-        "Rank": _spread(found.ranks),
-        "Alpha": _spread(found.alphas),
-        "Precision": _counts(found.dtypes),
+        "Rank": str(found.ranks or ""),
+        "Alpha": str(found.alphas or ""),
+        "Precision": found.dtypes_told,
         "Size": size_text(found.size),
         "Learned tokens": ", ".join(f"{token} ({count})" for token, count in found.tokens.items()),
         "Trigger words": adapter.trigger or "",
@@ -98,15 +98,3 @@ def _strength(found: Inspection) -> str:
     if found.strength is None:
         return found.strength_missing.replace("give --base", "which is not at hand here")
     return f"‖ΔW‖ {found.strength.total.delta:.4g}"
-
-
-def _spread(spread: Spread | None) -> str:
-    if spread is None:
-        return ""
-    if spread.least == spread.greatest:
-        return f"{spread.least:g}"
-    return f"{spread.least:g} to {spread.greatest:g}, mostly {spread.most_common:g}"
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{name} ({n})" for name, n in counts.items())

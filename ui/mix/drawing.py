@@ -1,6 +1,5 @@
 """From settings to pictures: what the page shows while they are drawn, and what stays of them."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,11 +13,9 @@ from .. import text
 from ..device_offer import DeviceOffer
 from ..engine import Engine, Taken
 from ..job import Job, Picture, Settings
-from ..toast import warn
+from ..toast import warn, warn_of_a_mistake
 from .fields import Updates
 from .result import Result
-
-log = logging.getLogger(__name__)
 
 
 class Drawing:
@@ -57,8 +54,7 @@ class Drawing:
         except Error as problem:
             warn(problem)
         except Exception:
-            log.exception("Generate failed")
-            warn("Something went wrong inside sdlora; the terminal in which it runs shows the details.")
+            warn_of_a_mistake("Generate")
         finally:
             self._jobs.pop(session, None)
         if shown:  # the preview of a picture that will never be

@@ -34,7 +34,8 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a run stands. `place` is how many come before one that waits; None is what is not known."""
+    """Where a run stands. `place` is how many come before one that waits, `reported` whether
+    there is a `report.html`; None is what is not known."""
 
     run: str
     doing: Doing
@@ -44,6 +45,7 @@ class Standing:
     memory: int | None = None  # bytes
     message: str = ""
     place: int | None = None
+    reported: bool = False
 
     @property
     def over(self) -> bool:
@@ -93,6 +95,7 @@ def standing(queue: RunQueue, run: str) -> Standing:
         status.get("memory"),
         message if doing in ("failed", "died") else "",
         waiting.index(run) if doing == "waiting" and run in waiting else None,
+        folder.report_file.is_file(),
     )
 
 

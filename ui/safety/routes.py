@@ -30,7 +30,9 @@ _PAGES = frozenset({
     ),
 })
 _BELOW = ("/assets/", "/static/", "/svelte/", API + "heartbeat/")
-_OURS = re.compile(r"/(sdapi/v1/[a-z0-9-]+|docs|openapi\.json|healthz|library/(thumbnail|file|kit)/[^/\\]+)/?")
+_OURS = re.compile(
+    r"/(sdapi/v1/[a-z0-9-]+|docs|openapi\.json|healthz|library/(thumbnail|file|kit)/[^/\\]+|runs/report/[^/\\]+)/?"
+)
 _FILE = API + "file="
 
 

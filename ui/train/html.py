@@ -11,6 +11,7 @@ from sdlora.files import size_text
 
 from ..datasets.captions import Captioned
 from ..datasets.thumbnails import thumbnail
+from ..runs.reports import report_address
 from ..runs.watching import Column, Doing, Standing
 from ..text import duration
 
@@ -130,7 +131,9 @@ def status(one: Standing | None) -> str:
         said.append(size_text(one.memory))
     problem = f"<p class='problem'>{escape(one.message)}</p>" if one.message else ""
     name = f"<h3>{escape(one.run)}</h3>"
-    return f"<div role='status'>{name}{_bar(one)}<p class='facts'>{escape(' · '.join(said))}</p>{problem}</div>"
+    link = f"<a href='{report_address(one.run)}' target='_blank' rel='noopener'>Report</a>" if one.reported else ""
+    facts = f"<p class='facts'>{escape(' · '.join(said))} {link}</p>"
+    return f"<div role='status'>{name}{_bar(one)}{facts}{problem}</div>"
 
 
 def _bar(one: Standing) -> str:

@@ -1,30 +1,24 @@
 """The library and image info as a user meets them: the real app, a real browser, real adapter files."""
 
 import json
-import os
 import re
 import shutil
 import zipfile
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 import sdlora
 from sdlora.adapters.formats.header import read_header, write_metadata
 from sdlora.pictures import save_picture
-from tests.ui.serving import serve, write_adapter
+from tests.ui.serving import SECONDS, screenshot, serve, write_adapter
 
-ROOT = Path(__file__).resolve().parents[3]
-SCREENSHOTS = Path(os.environ.get("SDLORA_SCREENSHOTS", ROOT / "artifacts"))
-SECONDS = 1000  # Playwright counts milliseconds
 NAMES = {"clay": "clay figure", "ink": "ink drawing", "oil": '<img src="http://elsewhere.example/x.png">'}
 PARAMETERS = """red apple <lora:ink:0.7> <lora:ghost:1>
 Negative prompt: blur
 Steps: 7, Sampler: Euler a, CFG scale: 3, Seed: 42, Size: 128x128"""
-expect.set_options(timeout=30 * SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +37,6 @@ def served(tmp_path_factory):
 
 def told(path, trigger):
     write_metadata(path, read_header(path).metadata | {"modelspec.trigger_phrase": trigger})
-
-
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    where = {"executable_path": found} if found else {"channel": "chrome"}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(args=["--no-sandbox", "--disable-background-networking"], **where)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -98,11 +81,6 @@ def choose(page, name):
     expect(page.locator("#library-about dl").first).to_be_visible()
 
 
-def screenshot(page, name):
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"library-{name}.png")
-
-
 def details_tab(page, name):
     page.locator("#library-details").get_by_role("tab", name=name).click()
 
@@ -115,7 +93,7 @@ def test_cards_are_searched_and_filtered(page):
     expect(page.locator("#library-pager")).to_contain_text("1–6 of 6")  # two come with sdlora
     assert card(page, "clay").locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 256
     expect(card(page, "oil")).to_contain_text(NAMES["oil"])  # as text: a file's words are never HTML
-    screenshot(page, "cards")
+    screenshot(page, "library-cards")
     search = within(page).get_by_label("Search")
     search.press_sequentially("FIGURE cl")
     expect(page.locator("#library-pager")).to_contain_text("1–1 of 1")
@@ -139,7 +117,7 @@ def test_details_tell_all_of_inspect(page):
     about.get_by_text("Hashes").click()
     expect(about).to_contain_text("AutoV2")
     expect(about).to_contain_text("as the header says")
-    screenshot(page, "details")
+    screenshot(page, "library-details")
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the file").click()
     assert download.value.suggested_filename == "clay.safetensors"
@@ -169,7 +147,7 @@ def test_two_are_merged(page, served):
         expect(page.locator("#merge")).to_contain_text(name)
     within(page).get_by_label("Weight of clay").fill("0.5")
     within(page).get_by_label("Name of the new adapter").fill("both")
-    screenshot(page, "merge")
+    screenshot(page, "library-merge")
     page.locator("#merge-go").click()
     expect(page.get_by_text("both.safetensors is merged of 2 adapters")).to_be_visible()
     expect(page.locator("#library-head h2")).to_have_text("both")
@@ -201,7 +179,7 @@ def test_renamed_converted_resized_deleted_restored(page, served):
     expect(page.locator("#library-head h2")).to_have_text("second")
     page.get_by_role("button", name="Resize").first.click()
     within(page).get_by_label("Limit").fill("2")
-    screenshot(page, "change")
+    screenshot(page, "library-change")
     page.get_by_role("button", name="Resize").last.click()
     expect(card(page, "second-small")).to_be_visible()
     assert (served.workspace / "adapters" / "second-small.safetensors").is_file()
@@ -211,7 +189,7 @@ def test_renamed_converted_resized_deleted_restored(page, served):
     expect(card(page, "second")).to_be_hidden()
     assert "second" not in adapters(served)
     expect(within(page).get_by_label("In the trash (1)")).to_be_visible()
-    screenshot(page, "trash")
+    screenshot(page, "library-trash")
     page.get_by_role("button", name="Restore").click()
     expect(card(page, "second")).to_be_visible()
     assert "second" in adapters(served)
@@ -256,7 +234,7 @@ def test_a_sweep_and_a_zip_to_share(page, served):
     page.get_by_role("button", name="Make the zip").click()
     link = page.get_by_role("link", name="Download clay.zip")
     expect(link).to_be_visible(timeout=60 * SECONDS)
-    screenshot(page, "share")
+    screenshot(page, "library-share")
     with page.expect_download() as download:
         link.click()
     with zipfile.ZipFile(download.value.path()) as archive:
@@ -276,7 +254,7 @@ def test_a_narrow_dark_screen_is_never_scrolled_sideways(open_page):
     choose(page, "clay")
     page.wait_for_timeout(600)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    screenshot(page, "narrow")
+    screenshot(page, "library-narrow")
     details_tab(page, "Share")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
@@ -290,7 +268,7 @@ def test_an_image_says_how_it_was_made(open_page, tmp_path):
     for text in ("red apple", "blur", "Euler a", "42", "× 0.7", "not in the library"):
         expect(told).to_contain_text(text)
     assert page.locator("#image-info-text textarea").input_value() == PARAMETERS
-    screenshot(page, "image-info")
+    screenshot(page, "library-image-info")
     page.get_by_role("button", name="Send to Mix").click()
     expect(page.get_by_role("tab", name="Mix", exact=True)).to_have_attribute("aria-selected", "true")
     expect(page.locator("#prompt textarea")).to_have_value(re.compile("^red apple"))

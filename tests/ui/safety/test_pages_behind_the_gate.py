@@ -1,10 +1,7 @@
 """The pages in a real browser, with a password, and with no way to any other computer."""
 
-import shutil
-
 import pytest
-from playwright.sync_api import Error as BrowserError
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from tests.ui.serving import serve
 
@@ -15,19 +12,6 @@ PASSWORD = "open sesame"
 def served(tmp_path_factory):
     with serve(tmp_path_factory.mktemp("workspace"), PASSWORD) as served:
         yield served
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    where = {"executable_path": found} if found else {"channel": "chrome"}
-    with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(args=["--no-sandbox", "--disable-background-networking"], **where)
-        except BrowserError as problem:
-            pytest.fail(f"This test needs Chromium or Chrome, for example from `apt-get install chromium`: {problem}")
-        yield browser
-        browser.close()
 
 
 def test_pages_work_with_a_password_and_ask_nobody_else(browser, served):

@@ -16,6 +16,7 @@ from ui.safety.routes import is_open
         "/sdapi/v1/txt2img",
         "/docs",
         "/healthz",
+        "/runs/report/ink",
     ],
 )
 def test_what_pages_and_clients_need_is_open(path):
@@ -25,6 +26,8 @@ def test_what_pages_and_clients_need_is_open(path):
 @pytest.mark.parametrize(
     "path",
     [
+        "/runs/report/../ink",
+        "/runs/report/a/b",
         "/gradio_api/proxy=https://x.hf.space/",
         "/gradio_api/file=http://elsewhere.example/x.png",
         "/gradio_api/file=HTTPS://elsewhere.example/x.png",

@@ -1,0 +1,50 @@
+"""What is cut short leaves no traceback; what is a mistake of ours still does."""
+
+import http.client
+import logging
+import time
+
+import pytest
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from starlette.exceptions import HTTPException
+from starlette.testclient import TestClient
+
+from tests.ui.serving import serve
+from ui.cut_short import CutShort
+
+
+def streaming(problem):
+    app = FastAPI()
+    app.add_middleware(CutShort)
+
+    async def words():
+        yield "first"
+        raise problem
+
+    @app.get("/")
+    async def answer():
+        return StreamingResponse(words())
+
+    return TestClient(app)
+
+
+def test_a_stream_that_refuses_half_way_ends_in_order():
+    assert streaming(HTTPException(404)).get("/").text == "first"
+
+
+@pytest.mark.parametrize("problem", [RuntimeError("ours"), ValueError("ours")])
+def test_a_mistake_half_way_is_still_one(problem):
+    with pytest.raises(type(problem), match="ours"):
+        streaming(problem).get("/")
+
+
+def test_a_page_that_is_open_when_the_server_stops_leaves_no_traceback(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        with serve(tmp_path) as served:
+            page = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+            page.request("GET", "/gradio_api/heartbeat/somebody", headers={"Host": f"127.0.0.1:{served.port}"})
+            answer = page.getresponse()
+            assert answer.status == 200 and answer.readline()
+        time.sleep(0.1)
+    assert not [record for record in caplog.records if record.exc_info]
