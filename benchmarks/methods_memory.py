@@ -1,7 +1,7 @@
 """What a training step takes at most, by method: SD 1.5's and SDXL's geometry with random weights, on the CPU.
 
-`python -m benchmarks.methods_memory` writes `benchmarks/results/methods_memory.md`, in about a quarter of an hour: 256 ×
-256 px, batch 1, each case in a process of its own, everything set up as in `sdlora train`. `--quick` tries it out on
+`python -m benchmarks.methods_memory` writes `benchmarks/results/methods_memory.md`, in about a quarter of an hour:
+256 × 256 px, batch 1, each case in a process of its own, everything set up as in `sdlora train`. `--quick` tries it out on
 mini and writes nothing. A case that can't run on this computer is named with the reason.
 """
 
@@ -107,7 +107,8 @@ def report(steps: int, quick: bool) -> str:
         "| --- | --- | --- | --- | --- | --- |",
         *lines,
         "",
-        "fp16 can not be measured here: its loss scaling needs CUDA. A quantised weight is made whole again for each use.",
+        "fp16 can not be measured here: its loss scaling needs CUDA. A quantised weight is made whole for each use.",
+        "",
     ])  # fmt: skip
 
 

@@ -150,7 +150,8 @@ def _accelerator(config: ResolvedConfig, base: Base, device: torch.device) -> Ac
         mixed_precision="fp16" if config.precision == "fp16" else "no",  # for its loss scaling; bf16 needs none
         # given as a plugin, because the plain number loses against an environment variable
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.gradient_accumulation),
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=idle)],  # it would wait for their gradients
+        # it would wait for the gradients of layers that have none
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=idle)],
     )
 
 
