@@ -42,7 +42,7 @@ def launch(config, folder, *arguments):
     done = subprocess.run(
         command_of(config, folder, *arguments), capture_output=True, encoding="utf-8", timeout=500, check=False
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-8000:]
     return done.stdout, done.stderr
 
 
