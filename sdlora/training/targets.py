@@ -20,7 +20,7 @@ _PATTERNS = {
     "text_mlp": r"text_encoder(_2)?\..*\.mlp\.fc[12]",
 }
 # Parts of the UNet's transformers, by what they were found to carry. SD 1.x and 2.x: the coarse levels decide what is
-# in a picture, the fine ones of the way up how it looks (P+, arXiv:2303.09522, and benchmarks/results/blocks.md). SDXL:
+# in a picture, the fine ones of the way up how it looks (P+, arXiv:2303.09522; benchmarks/blocks.py measures it). SDXL:
 # the first two transformers of the way up (B-LoRA, arXiv:2403.14572; InstantStyle, arXiv:2404.02733, has the second).
 _SD_BLOCKS = {
     "style": r"unet\.up_blocks\.[23]\.attentions\..*",

@@ -98,7 +98,7 @@ def test_a_resumed_run_equals_one_that_was_left_alone(small, tmp_path, base, mon
     Checkpoint.file(run.checkpoints, 4).unlink()
     run.write_status("stopped", 2, 4)
     monkeypatch.chdir(tmp_path / "part")
-    resumed = sdlora.train(small(tmp_path / "part"), resume=run.name, quiet=True)
+    resumed = sdlora.train(small(tmp_path / "part", checkpoint_every=2, steps=4), resume=run.name, quiet=True)
     ours, theirs = (Checkpoint.newest(RunFolder(r.folder).checkpoints) for r in (resumed, whole))
     assert ours.step == theirs.step == 4 and all(
         torch.equal(ours.weights[key], theirs.weights[key]) for key in theirs.weights
@@ -108,7 +108,7 @@ def test_a_resumed_run_equals_one_that_was_left_alone(small, tmp_path, base, mon
     run.write_status("stopped", 2, 4)
     written(tmp_path, "ink", base, seed=9)
     with pytest.raises(Error, match="ink, which is merged into the base of disc, is not what it was"):
-        sdlora.train(small(tmp_path / "part"), resume=run.name, quiet=True)
+        sdlora.train(small(tmp_path / "part", checkpoint_every=2, steps=4), resume=run.name, quiet=True)
     assert ink.is_file()
 
 

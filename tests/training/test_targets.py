@@ -72,7 +72,7 @@ def test_a_misspelt_word_is_told_the_nearest(wrong, near):
 
 
 def test_an_unknown_path_is_told_what_there_is():
-    with pytest.raises(Error, match="text_mlp or the start of a module path"):
+    with pytest.raises(Error, match="tokens or the start of a module path"):
         select(meta_modules("sd1"), ["unet.nowhere"])
 
 
