@@ -40,9 +40,10 @@ def test_nothing_is_left_to_choose_and_every_choice_has_a_reason(mini, images):
     assert isinstance(result, ResolvedConfig)
     assert [choice.key for choice in choices if not choice.reason] == []
     still_auto = [key for key in TrainConfig.model_fields if getattr(result, key) == "auto"]
-    assert still_auto == ["memory"]  # which is a limit, not a choice
+    limits = {"memory", "time_budget"}  # which are no choices
+    assert set(still_auto) == limits
     chosen = {key for key in TrainConfig.model_fields if getattr(config, key) == "auto"}
-    assert chosen - {"memory"} <= {choice.key for choice in choices}
+    assert chosen - limits <= {choice.key for choice in choices}
 
 
 def test_explicit_wins_over_the_preset_and_that_over_the_rest(resolved, preset):
