@@ -1,8 +1,8 @@
 """What a training step takes at most, by method: SD 1.5's and SDXL's geometry with random weights, on the CPU.
 
 `python -m benchmarks.methods_memory` writes `benchmarks/results/methods_memory.md`, in about a quarter of an hour:
-256 × 256 px, batch 1, each case in a process of its own, everything set up as in `sdlora train`. `--quick` tries it out on
-mini and writes nothing. A case that can't run on this computer is named with the reason.
+256 × 256 px, batch 1, each case in a process of its own, everything set up as in `sdlora train`. `--quick` tries it
+out on mini and writes nothing. A case that can't run on this computer is named with the reason.
 """
 
 import argparse
