@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import Error
+from .config import TrainConfig
 
 # AdamW's learning rate of a kind as a multiple of a LoRA's, as is usual; `benchmarks.kinds --rates KIND` tries others
 RATES = {"full": 0.1}
@@ -29,7 +30,8 @@ def refuse_unfit(kind: str, given: Mapping[str, Any]) -> None:
     for key in ("alpha", "rank_stabilised"):
         if kind == "bottleneck" and given.get(key):
             raise Error(f"kind = bottleneck has no scale of its own: leave {key} out")
-    if kind != "lokr" and "lokr_factor" in given:
+    usual = TrainConfig.model_fields["lokr_factor"].default  # a run's config.toml says even what is as usual
+    if kind != "lokr" and given.get("lokr_factor", usual) != usual:
         raise Error(f"lokr_factor is for kind = lokr, not for {kind}: leave it out")
     if kind not in WITH_UP and given.get("lora_plus", 1.0) != 1:
         raise Error(
