@@ -150,6 +150,7 @@ def pictures(tmp_path_factory):
     return root / "train"
 
 
+@pytest.mark.slow
 def test_a_run_from_a_v_predicting_file_goes_on_bit_for_bit(small, pictures, tmp_path):
     """One checkpoint file, its noise schedule ending in noise alone; crops, dropped captions, prior, validation."""
     extra = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
