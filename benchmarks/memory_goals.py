@@ -22,6 +22,7 @@ from sdlora.bases.base import Family
 from sdlora.bases.geometry import family_config, geometry_of
 from sdlora.bases.networks import build_text_encoder, build_unet, build_vae
 from sdlora.files import write_text
+from sdlora.sampling.memory import use_tiles
 from sdlora.training.gated_gelu import use_lean_gates
 from sdlora.training.injection import inject
 from sdlora.training.layers import Plan
@@ -122,8 +123,10 @@ def step_bytes(base: Base, case: Case) -> tuple[int, int]:
     return 12 * trained, ledger.peak
 
 
-def encoding_bytes(base: Base, case: Case) -> int:
-    """The most that the VAE holds beside its weights while it encodes one image, in fp32."""
+def encoding_bytes(base: Base, case: Case, *, tiles: bool = False) -> int:
+    """The most that the VAE holds beside its weights while it encodes one image, in fp32; tile by tile if asked."""
+    if tiles:
+        use_tiles(base.vae)
     pixels = torch.zeros(1, 3, case.side, case.side)
     ledger = Ledger()
     for tensor in (*base.vae.parameters(), *base.vae.buffers(), pixels):
@@ -139,11 +142,12 @@ def row(case: Case) -> str:
         base = fake_base(case.family)
         frozen = bytes_of(base.unet) - (eight_bit_saves(base.unet) if case.quantised else 0)
         vae, encoders = base.vae, base.text_encoders
-        encoding = frozen + bytes_of(vae, *encoders) + encoding_bytes(base, case)
+        beside = frozen + bytes_of(vae, *encoders)
+        encoding = [beside + encoding_bytes(base, case, tiles=tiles) for tiles in (False, True)]
         kept = frozen + bytes_of(vae, itemsize=2)
         adapter, work = step_bytes(base, case)
     steps = FRAGMENTS * (kept + adapter + work) + CUDA_CONTEXT
-    before = FRAGMENTS * encoding + CUDA_CONTEXT
+    whole, in_tiles = (FRAGMENTS * size + CUDA_CONTEXT for size in encoding)
     goal = case.goal << 30
     cells = (
         case.words,
@@ -151,7 +155,8 @@ def row(case: Case) -> str:
         gib(adapter),
         gib(work),
         f"{gib(steps)}, {_fits(steps, goal)}",
-        f"{gib(before)}, {_fits(before, goal)}",
+        f"{gib(whole)}, {_fits(whole, goal)}",
+        f"{gib(in_tiles)}, {_fits(in_tiles, goal)}",
     )
     return "| " + " | ".join(cells) + " |"
 
@@ -170,8 +175,8 @@ def report(cases: Iterable[Case]) -> str:
         f"The totals assume {gib(CUDA_CONTEXT)} for CUDA's context and {FRAGMENTS - 1:.0%} for the allocator's",
         "fragments; cuDNN's workspaces are not in them.",
         "",
-        "| | frozen, VAE in bf16 | adapter and AdamW | forward and backward | steps, in all | encoding images |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| | frozen, VAE in bf16 | adapter and AdamW | forward and backward | steps, in all | encoding images | the same in tiles |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
         *map(row, cases),
         "",
     ])  # fmt: skip
