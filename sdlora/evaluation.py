@@ -73,9 +73,7 @@ def evaluate(
     dtype = fastest_dtype(where) if precision == "auto" else PRECISIONS[precision]
     folder = holdout_beside(images) or images
     examples = read_folder(folder, trigger).examples
-    loaded = load_base(
-        base, device=where, prediction_type=prediction_type, zero_terminal_snr=zero_terminal_snr
-    )
+    loaded = load_base(base, device=where, prediction_type=prediction_type, zero_terminal_snr=zero_terminal_snr)
     mixer = Mixer(loaded)
     mixer.set({str(adapter): weight})  # refused now, if it is to be refused, not after the first half
     mixer.clear()

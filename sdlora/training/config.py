@@ -301,8 +301,7 @@ class TrainConfig(BaseModel):
     def __init__(self, **values: Any) -> None:
         unknown = [key for key in values if key not in type(self).model_fields]
         if unknown:
-            near = get_close_matches(unknown[0], type(self).model_fields, n=1, cutoff=0.0)
-            raise Error(f"There is no setting {unknown[0]!r}: did you mean {near[0]!r}?")
+            raise Error(f"There is no setting {unknown[0]!r}: did you mean {_nearest(unknown[0])!r}?")
         try:
             super().__init__(**values)
         except ValidationError as problem:
@@ -374,6 +373,12 @@ def seconds_of(duration: str) -> float | None:
     """Seconds of a time such as 20min; None for auto and for what is none."""
     found = DURATION.fullmatch(duration)
     return float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2].lower()] if found else None
+
+
+def _nearest(key: str) -> str:
+    """The setting that somebody may have meant: one of the words that were written, else what is written alike."""
+    parts = [part for part in key.replace("-", "_").split("_") if part in TrainConfig.model_fields]
+    return parts[0] if parts else get_close_matches(key, TrainConfig.model_fields, n=1, cutoff=0.0)[0]
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..adapters.updates import Update
 from ..bases import Base
-from .layers import Layer, Part, Plan, layer_for
+from .layers import Layer, Part, Plan, layer_for, of_one_alpha
 
 Layers = dict[str, Layer]
 Parts = Mapping[str, Part]
@@ -74,7 +74,7 @@ def name_examples(parts: Parts, examples: Sequence[object]) -> None:
 
 def updates_of(parts: Parts) -> dict[str, Update]:
     """What the layers among the parts have learned, as data."""
-    return {path: part.as_update() for path, part in parts.items() if isinstance(part, Layer)}
+    return of_one_alpha({path: part.as_update() for path, part in parts.items() if isinstance(part, Layer)})
 
 
 def _places(base: Base) -> dict[nn.Module, tuple[nn.Module, str]]:

@@ -2,6 +2,7 @@
 much. The step is undone: the adapter and the optimiser that it was made with are thrown away, and no random number is
 drawn from a generator that anybody else draws from."""
 
+import math
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -201,7 +202,7 @@ def _tried(
     if reason is None:
         config = fit.config.model_copy(update=changes)
         now = preflight.need(config)
-        if need is None or (now is not None and need - now >= least):
+        if need is None or saved < math.inf or (now is not None and need - now >= least):  # or: is counted, not guessed
             fit.config = config
             fit.choices += [Choice(key, value, f"to save memory: {rung.cost}") for key, value in changes.items()]
             fit.notes.append(f"memory: {in_words(changes)} {_takes(now)}: {rung.cost}")

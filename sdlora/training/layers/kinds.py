@@ -14,6 +14,7 @@ from .layer import Layer
 from .loha import LoHaLayer
 from .lokr import LoKrLayer
 from .lora import LoRAConv2d, LoRALinear
+from .one_alpha import of_one_alpha
 from .plan import Plan
 from .started import StartedConv2d, StartedLinear
 
@@ -41,7 +42,7 @@ def updates_from(weights: Mapping[str, Tensor], plan: Plan) -> dict[str, Update]
         path, _, name = key.rpartition(".")
         by_path[path][name] = weight
     update_of = _layers(plan)[0].update_of  # the same for convolutions
-    return {path: update_of(own, plan.scale_of(path)) for path, own in by_path.items()}
+    return of_one_alpha({path: update_of(own, plan.scale_of(path)) for path, own in by_path.items()})
 
 
 def _layers(plan: Plan) -> tuple[type[Layer], type[Layer]]:
