@@ -175,7 +175,7 @@ def report(cases: Iterable[Case]) -> str:
         f"The totals assume {gib(CUDA_CONTEXT)} for CUDA's context and {FRAGMENTS - 1:.0%} for the allocator's",
         "fragments; cuDNN's workspaces are not in them.",
         "",
-        "| | frozen, VAE in bf16 | adapter and AdamW | forward and backward | steps, in all | encoding | the same in tiles |",
+        "| | frozen, VAE in bf16 | adapter, AdamW | forward and backward | steps, all | encoding | in tiles |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *map(row, cases),
         "",
