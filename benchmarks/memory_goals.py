@@ -142,12 +142,12 @@ def row(case: Case) -> str:
         base = fake_base(case.family)
         frozen = bytes_of(base.unet) - (eight_bit_saves(base.unet) if case.quantised else 0)
         vae, encoders = base.vae, base.text_encoders
-        beside = frozen + bytes_of(vae, *encoders)
-        encoding = [beside + encoding_bytes(base, case, tiles=tiles) for tiles in (False, True)]
+        encoding = frozen + bytes_of(vae, *encoders) + encoding_bytes(base, case)
+        alone = bytes_of(vae) + encoding_bytes(base, case, tiles=True)
         kept = frozen + bytes_of(vae, itemsize=2)
         adapter, work = step_bytes(base, case)
     steps = FRAGMENTS * (kept + adapter + work) + CUDA_CONTEXT
-    whole, in_tiles = (FRAGMENTS * size + CUDA_CONTEXT for size in encoding)
+    whole, in_tiles = (FRAGMENTS * size + CUDA_CONTEXT for size in (encoding, alone))
     goal = case.goal << 30
     cells = (
         case.words,
@@ -175,7 +175,7 @@ def report(cases: Iterable[Case]) -> str:
         f"The totals assume {gib(CUDA_CONTEXT)} for CUDA's context and {FRAGMENTS - 1:.0%} for the allocator's",
         "fragments; cuDNN's workspaces are not in them.",
         "",
-        "| | frozen, VAE in bf16 | adapter, AdamW | forward and backward | steps, all | encoding | in tiles |",
+        "| | frozen, VAE in bf16 | adapter, AdamW | forward and backward | steps, all | encoding | alone, in tiles |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *map(row, cases),
         "",

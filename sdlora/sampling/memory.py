@@ -88,6 +88,21 @@ def working(base: Base, part: Part, pixels: int = 0) -> Iterator[None]:
             _gather(base, outer)
 
 
+@contextmanager
+def alone(base: Base, part: Part) -> Iterator[None]:
+    """While this lasts, a part has the device for itself; the others wait on the CPU, and are back afterwards."""
+    device = base.device
+    whole = base.visited is None and device.type != "cpu"
+    if whole:
+        _wait_on_cpu(base, device)
+    try:
+        with working(base, part):
+            yield
+    finally:
+        if whole:
+            _bring_back(base, device)
+
+
 def with_retry(base: Base, work: Callable[[], T], pixels: int, say: Say = warn) -> T:
     """Do `work`; where memory runs out, say so and do it once more, in tiles and with parts in turn on the device.
 

@@ -9,10 +9,11 @@ import torch
 from ..bases import Base
 from ..data.cache import LatentCache
 from ..data.folder import Example
-from ..data.latents import Viewing, encode_images
+from ..data.latents import Viewing
 from ..data.wording import PLAIN, Wording
 from ..sampling.prompts import Conditions
 from .batches import Batch, Prompts
+from .encoding import latents_of
 from .loss import NoiseSchedule, squared_error
 from .randomness import generator
 
@@ -49,7 +50,7 @@ class Holdout:
         noises: int = NOISES,
         cache: LatentCache | None = None,
     ) -> None:
-        encoded = encode_images(base.vae, examples, viewing, cache=cache)
+        encoded = latents_of(base, examples, viewing, cache=cache)
         latents = [one.mean for one in encoded]
         self._sizes = [one.sizes(one.views[0]) for one in encoded]
         self._schedule = NoiseSchedule.of(base)

@@ -12,7 +12,7 @@ from ..bases import Base
 from ..bases.base import vae_dtype
 from ..data.buckets import Buckets, square
 from ..data.cache import LatentCache
-from ..data.latents import Latents, Viewing, encode_images
+from ..data.latents import Latents, Viewing
 from ..data.wording import Wording
 from ..sampling.memory import use_tiles
 from .attention import use_attention
@@ -20,6 +20,7 @@ from .batches import Batches, Prompts
 from .config import ResolvedConfig
 from .convolution import use_small_map_convolutions
 from .defaults import PRECISIONS
+from .encoding import latents_of
 from .gated_gelu import use_lean_gates
 from .loss import NoiseSchedule
 from .material import MUCH_LOST, Material
@@ -78,7 +79,7 @@ def ready_batches(
     """The stream of training examples; says which images do not suit the resolution."""
     examples, wording = material.train, wording_of(config)
     with reporter.console.status(f"encoding {len(examples)} images"):
-        latents = encode_images(base.vae, examples, viewing_of(config), cache=_cache(base, config))
+        latents = latents_of(base, examples, viewing_of(config), cache=_cache(base, config))
     for sentence in _told(latents, len(examples)):
         reporter.warn(sentence)
     texts = [] if wording.varies else [wording.plain(example) for example in examples]

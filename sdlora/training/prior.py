@@ -18,7 +18,7 @@ from torch import Tensor
 from ..bases import Base
 from ..data.captions import without_trigger
 from ..data.folder import Example
-from ..data.latents import Latents, Seen, Viewing, encode_images
+from ..data.latents import Latents, Seen, Viewing
 from ..data.views import uncut
 from ..errors import Error
 from ..files import write_atomically
@@ -28,6 +28,7 @@ from ..sampling.recipe import Recipe
 from .batches import Batch, Batches, Prompts
 from .class_images import are_wanted, class_examples
 from .config import ResolvedConfig
+from .encoding import latents_of
 from .loss import NoiseSchedule
 from .material import Material
 from .progress import Reporter
@@ -116,7 +117,7 @@ Pictures = tuple[list[str], dict[str, Tensor]]  # captions, and what is kept of 
 def _of_class(base: Base, config: ResolvedConfig, material: Material, reporter: Reporter) -> Pictures:
     examples = class_examples(base, config, reporter)
     with reporter.console.status(f"encoding {len(examples)} class images"):
-        encoded = encode_images(base.vae, examples, Viewing.square(config.resolution))
+        encoded = latents_of(base, examples, Viewing.square(config.resolution))
     seen = [latents.views[0] for latents in encoded]
     tensors = {"latents": torch.stack([one.mean for one in seen]), "spread": torch.stack([one.std for one in seen])}
     tensors["sizes"] = torch.tensor([latents.sizes(latents.views[0]) for latents in encoded])

@@ -75,9 +75,8 @@ def test_several_configs(sdlora, quick, tmp_path):
     done = sdlora("train", *files, "--rank", "1", "--json")
     assert done.code == 1 and [one["state"] for one in done.json] == ["finished", "failed", "finished"]
     assert "There is no folder" in done.json[1]["problem"] and f"{files[1]}: failed: There is no folder" in done.err
-    assert sdlora("train", files[0], files[2]).out.split() == [
-        str(tmp_path / "ws" / "adapters" / f"{name}-2.safetensors") for name in "ac"
-    ]
+    kept = sorted(path.name for path in (tmp_path / "ws" / "adapters").iterdir())
+    assert kept == ["a.safetensors", "c.safetensors"]
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,19 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional
 
 from sdlora.adapters import save_adapter
+from sdlora.data.folder import Example
+from sdlora.data.latents import Viewing
 from sdlora.errors import Error
 from sdlora.mixing import Mixer
+from sdlora.pictures import save_picture
 from sdlora.sampling import memory
 from sdlora.sampling.denoise import always, decode, denoise, prompt_context
 from sdlora.sampling.recipe import Recipe
+from sdlora.training.encoding import latents_of
 from tests.adapters.made import ATTENTION, TEXT_ATTENTION, random_adapter
 from tests.conftest import all_tensors
 from tests.second_device import second_device
@@ -127,6 +132,33 @@ def test_parts_come_back_with_their_bits(base, mini_values):
                 pass
         base.to("cpu")
     assert all(torch.equal(tensor, mini_values[key]) for key, tensor in all_tensors(base).items())
+
+
+def test_a_part_can_have_the_device_for_itself(base, mini_values):
+    with second_device() as device:
+        base.to(device)
+        with memory.alone(base, "vae"):
+            assert places(base) == {"text_encoders": {"cpu"}, "unet": {"cpu"}, "vae": {device.type}}
+        assert all(kinds == {device.type} for kinds in places(base).values()) and base.visited is None
+        base.to("cpu")
+    assert all(torch.equal(tensor, mini_values[key]) for key, tensor in all_tensors(base).items())
+
+
+def test_images_are_encoded_alone_and_alike_where_memory_is_short(base, tmp_path):
+    save_picture(Image.effect_noise((96, 64), 60).convert("RGB"), tmp_path / "a.png", "")
+    example, viewing = Example(tmp_path / "a.png", "a"), Viewing.square(64)
+    seen = []
+    base.vae.register_forward_pre_hook(lambda *_: seen.append(places(base)["unet"]))
+    base.vae.encoder.register_forward_pre_hook(lambda *_: seen.append(places(base)["unet"]))
+    memory.use_tiles(base.vae)
+    [here] = latents_of(base, [example], viewing)
+    with second_device() as device, torch.no_grad():
+        base.to(device)
+        [there] = latents_of(base, [example], viewing)
+        assert places(base)["unet"] == {device.type}
+        base.to("cpu")
+    assert seen == [{"cpu"}, {"cpu"}]
+    assert torch.equal(here.mean, there.mean)
 
 
 # ------------------------------------------------------------------------------------------------------------- tiles

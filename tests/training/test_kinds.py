@@ -182,7 +182,7 @@ def test_ranks_by_block(small, tmp_path):
     found = {path: update.rank for path, update in updates.items()}
     assert found[f"{where}.0.transformer_blocks.0.attn1.to_q"] == 8 and found[f"{where}.0.proj_in"] == 2
     assert {rank for path, rank in found.items() if not path.startswith(where)} == {4}
-    assert {update.scale for update in updates.values()} == {1.0}
+    assert {update.alpha for update in updates.values()} == {4.0}, "diffusers takes one alpha for that of many"
 
 
 def test_the_scale_stays_but_where_it_is_rank_stabilised():

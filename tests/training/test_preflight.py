@@ -74,6 +74,7 @@ def test_the_largest_bucket_is_that_of_the_images(small, tmp_path, own_mini):
     assert largest_bucket(more.model_copy(update={"upscale": True}), material) == (192, 192)
 
 
+@pytest.mark.slow
 def test_runs_are_made_to_fit_into_a_budget():
     """In a process of its own, see there."""
     file = Path(__file__).with_name("within_budgets.py")

@@ -23,6 +23,9 @@ CHOSEN = {
     "sample_every": 1,
     "gradient_checkpointing": False,
     "quantised": "off",
+    "token_vectors": 1,
+    "token_learning_rate": 0.0,
+    "vae_tiles": False,
     "prior_preservation": 0.0,
 }
 

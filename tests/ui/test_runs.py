@@ -120,6 +120,7 @@ def test_the_device_is_let_go_before_a_run_begins_and_nobody_may_draw_from_then_
     assert dispatcher.holder() == queue.running().run == "a"
 
 
+@pytest.mark.slow
 def test_two_runs_one_after_the_other_paused_resumed_and_kept(queue):
     """The whole life of a queue; several servers may look after it, each with a dispatcher of its own."""
     dispatcher = Dispatcher(queue, ended=lambda run: keep_what_was_asked(queue, run))

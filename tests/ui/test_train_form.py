@@ -80,8 +80,6 @@ def test_steps_are_foretold_by_preset_images_and_what_is_given():
     assert foretold(steps=30).steps == 30
     assert foretold(epochs=2, batch_size=1).steps == 2 * images
     assert any("measure one step to know" in sentence for sentence in usual.sentences)
-    with pytest.raises(
-        Error, match="no preset 'none' for mini: there is auto or character or quality or style"
-    ):
+    with pytest.raises(Error, match="no preset 'none' for mini: there is auto or character or quality or style"):
         foretold(preset="none")
     assert presets("mini") == ["auto", "character", "quality", "style"]
