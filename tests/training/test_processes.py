@@ -56,12 +56,17 @@ def learned(workspace):
 
 
 def difference(ours, theirs):
-    """The greatest difference of a module's change, as a share of that change: Frobenius norms."""
+    """The difference of all changes, as a share of them: Frobenius norms."""
     changes = {path: update.up @ update.down for path, update in theirs.items()}
-    found = {
-        path: (ours[path].up @ ours[path].down - change).norm() / change.norm() for path, change in changes.items()
-    }
-    return max(found.values()).item()
+    apart = [(ours[path].up @ ours[path].down - change).norm() for path, change in changes.items()]
+    return (torch.stack(apart).norm() / torch.stack([change.norm() for change in changes.values()]).norm()).item()
+
+
+def same_bits(ours, theirs):
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(ours[path].up, update.up) and torch.equal(ours[path].down, update.down)
+        for path, update in theirs.items()
+    )
 
 
 pytestmark = [
@@ -80,16 +85,18 @@ def test_two_processes_equal_one_with_their_batches_together(small, images, tmp_
     assert losses(pair) == pytest.approx(losses(alone), rel=1e-4)
 
 
-def test_fifty_steps_differ_by_rounding_alone(small, tmp_path):
-    """Whether one process takes the pair's batches one after the other, or both as one."""
+def test_fifty_steps_are_those_of_one_process(small, tmp_path):
+    """The same bits where that takes the pair's batches one after the other. Where it takes both as one, sums of
+    gradients are rounded in another order; a single module may be further off than all of them together, since Adam
+    makes whole steps of what is only noise (the attention of a map of one pixel can't learn)."""
     pair, parts, whole = tmp_path / "pair", tmp_path / "parts", tmp_path / "whole"
     common = {"steps": 50, "targets": ["attention", "text_attention"], "choose": "last", "flip": True}
     launch(small(pair, batch_size=2, **common), pair)
     sdlora.train(small(parts, batch_size=2, gradient_accumulation=2, **common), quiet=True)
     sdlora.train(small(whole, batch_size=4, **common), quiet=True)
-    for alone in (parts, whole):
-        assert losses(pair) == pytest.approx(losses(alone), rel=1e-4), "the same examples, noises and timesteps"
-        assert difference(learned(pair), learned(alone)) <= 1e-4
+    assert same_bits(learned(pair), learned(parts)) and losses(pair) == losses(parts)
+    assert losses(pair) == pytest.approx(losses(whole), rel=1e-4), "the same examples, noises and timesteps"
+    assert difference(learned(pair), learned(whole)) <= 1e-4
 
 
 def test_killed_and_resumed_two_processes_end_with_the_same_bits(small, tmp_path):
@@ -106,7 +113,5 @@ def test_killed_and_resumed_two_processes_end_with_the_same_bits(small, tmp_path
         one.kill()
     process.wait()
     launch(small(killed, **common), killed, "resume")
-    ours, theirs = learned(killed), learned(whole)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[p].up, u.up) and torch.equal(ours[p].down, u.down) for p, u in theirs.items())
+    assert same_bits(learned(killed), learned(whole))
     assert losses(killed) == losses(whole)
