@@ -19,9 +19,8 @@ from sdlora.bases import Base
 from sdlora.bases.random_base import random_base
 from sdlora.errors import Error
 from sdlora.files import write_text
-from sdlora.precision import fastest_dtype
+from sdlora.precision import PRECISIONS, fastest_dtype
 from sdlora.training import quantised
-from sdlora.training.defaults import PRECISIONS
 from sdlora.training.memory_ladder import gib
 from sdlora.training.memory_use import how_measured, peak_memory
 

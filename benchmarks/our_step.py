@@ -9,8 +9,9 @@ from accelerate.utils import GradientAccumulationPlugin
 from PIL import Image
 
 from sdlora.bases import Base
+from sdlora.precision import PRECISIONS
 from sdlora.training.config import ResolvedConfig, TrainConfig
-from sdlora.training.defaults import PRECISIONS, resolve
+from sdlora.training.defaults import resolve
 from sdlora.training.interrupts import Interrupts
 from sdlora.training.material import Material, gather
 from sdlora.training.preparation import ready_base

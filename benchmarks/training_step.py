@@ -23,8 +23,8 @@ from sdlora import load_base
 from sdlora.bases import Base
 from sdlora.bases.random_base import random_base
 from sdlora.files import write_text
+from sdlora.precision import PRECISIONS
 from sdlora.training.config import ResolvedConfig
-from sdlora.training.defaults import PRECISIONS
 from sdlora.training.material import Material
 from sdlora.training.memory_use import peak_memory
 

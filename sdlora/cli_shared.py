@@ -1,6 +1,7 @@
 """What the commands share: options, JSON on stdout, warnings that end in exit code 3."""
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from .errors import Error, printable
 from .files import write_text
 
 DONE_WITH_WARNINGS = 3
+TALKATIVE = ("bitsandbytes", "torchao", "torch.utils._pytree")  # each warns of what it lacks whenever it is imported
 
 WORKSPACE = click.option(
     "--workspace", default="workspace", show_default=True, help="Folder for runs, adapters and outputs."
@@ -123,6 +125,8 @@ def speak_softly() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    for library in TALKATIVE:
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 def print_json(value: Any) -> None:

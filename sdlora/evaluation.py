@@ -12,8 +12,7 @@ from .data.latents import Viewing
 from .data.sample import holdout_beside
 from .devices import pick_device
 from .mixing import Mixer
-from .precision import fastest_dtype
-from .training.defaults import PRECISIONS
+from .precision import PRECISIONS, fastest_dtype
 from .training.holdout import Holdout
 from .training.learned_tokens import tokens_put
 from .training.loss import Denoiser

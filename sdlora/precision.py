@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}  # by the names of settings
 REPETITIONS = 5
 BUDGET = 0.2  # seconds after which no further repetition begins: a CPU that emulates bf16 is found out by the first
 WORTH_IT = 0.9  # bf16 rounds each weight to 8 bits: it must be clearly faster, not merely as fast

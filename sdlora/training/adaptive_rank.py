@@ -42,10 +42,16 @@ class RankBudget:
             for layer in self._layers:
                 layer.keep()
             return
-        for layer in self._layers:
-            layer.learn_importance()
+        if self._made():
+            for layer in self._layers:
+                layer.learn_importance()
         if step == settled or (step > BEGINS * self._steps and step % max(1, self._steps // OFTEN) == 0):
             self._give_up(self.at(step))
+
+    def _made(self) -> bool:
+        """Whether the optimiser has made the step: the loss scaler skips one whose gradients overflowed."""
+        grads = [w.grad for layer in self._layers for w in layer.weights.values() if w.grad is not None]
+        return bool(grads) and bool(torch.stack(torch._foreach_norm(grads)).isfinite().all())
 
     def _give_up(self, budget: int) -> None:
         """All but the `budget` triplets that matter most, of all modules."""

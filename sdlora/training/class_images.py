@@ -8,10 +8,9 @@ import re
 from hashlib import sha256
 from pathlib import Path
 
-from accelerate import PartialState
-
 from ..bases import Base
 from ..data.folder import SUFFIXES, Example, read_folder
+from ..data.masks import without_masks
 from ..errors import Error
 from ..files import write_text
 from ..pictures import save_picture
@@ -19,6 +18,7 @@ from ..sampling.defaults import defaults_for
 from ..sampling.denoise import draw
 from ..sampling.recipe import Recipe
 from .config import ResolvedConfig, TrainConfig
+from .merged import described
 from .progress import Reporter
 from .randomness import derived_seed
 
@@ -35,8 +35,7 @@ def class_examples(base: Base, config: ResolvedConfig, reporter: Reporter) -> li
     """
     folder = _folder(base, config)
     if config.class_prompt:
-        with PartialState().main_process_first():  # the others find them there
-            _draw_missing(base, config, config.class_prompt, folder, reporter)
+        _draw_missing(base, config, config.class_prompt, folder, reporter)
     elif not folder.is_dir():
         raise Error(f"There is no folder {folder} of class images: give class_prompt, and the base draws them")
     found = list(read_folder(folder).examples)[: config.class_count]
@@ -49,21 +48,24 @@ def class_examples(base: Base, config: ResolvedConfig, reporter: Reporter) -> li
 def _folder(base: Base, config: ResolvedConfig) -> Path:
     """The one that was given, or the workspace's own for this base, size and prompt."""
     if config.class_images:
-        return Path(config.class_images)
-    told = f"{base.path}/{base.model_hash}/{config.resolution}/{config.class_prompt}"
+        return Path(config.class_images).expanduser()
+    merged = [f"/{described(config.merged)}"] if config.merged else []  # then the base draws otherwise
+    told = "".join([f"{base.path}/{base.model_hash}/{config.resolution}/{config.class_prompt}", *merged])
     name = re.sub(r"[^a-z0-9]+", "-", str(config.class_prompt).lower()).strip("-")[:40]
     return Path(config.workspace) / "class-images" / f"{name}-{sha256(told.encode()).hexdigest()[:8]}".lstrip("-")
 
 
 def _draw_missing(base: Base, config: ResolvedConfig, prompt: str, folder: Path, reporter: Reporter) -> None:
     """The base's pictures of the prompt, each with its caption beside it; one that is drawn is never drawn again."""
-    there = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
+    there = without_masks([path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES])
     missing = config.class_count - len(there)
     if missing <= 0:
         return
+    taken = {path.stem for path in there}
+    free = [n for n in range(1, config.class_count + 1) if f"class-{n:04d}" not in taken]
     usual = defaults_for(base)
     with reporter.console.status(f"drawing {missing} class images into {folder}"):
-        for number in range(len(there) + 1, config.class_count + 1):
+        for number in free[-missing:]:
             seed = derived_seed("class image", prompt, number)
             size = config.resolution, config.resolution
             recipe = Recipe(prompt, "", seed, usual.steps, usual.guidance, usual.sampler, size)

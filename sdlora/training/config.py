@@ -1,116 +1,36 @@
 """`TrainConfig`: the one schema behind the TOML files, the command line, the UI's form and the docs."""
 
-import os
-import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomlkit
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import Error
-from ..files import is_safe_name
-
-Auto = Literal["auto"]
-Kind = Literal["lora", "locon", "dora", "loha", "lokr", "full", "bottleneck"]
-Quantised = Literal["off", "8bit", "4bit"]
-SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([GM])i?B", re.IGNORECASE)
-DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|h)", re.IGNORECASE)
-TARGETS = ("attention", "feed_forward", "convolutions", "text_attention", "text_mlp", "style", "content", "tokens")
-
-
-def _safe_name(name: Any) -> Any:
-    """A name becomes a folder and a file on any system, so it may hold nothing that one of them forbids."""
-    if isinstance(name, str) and not is_safe_name(name):
-        raise ValueError("it becomes a file's name: use letters, digits, spaces, - and _")
-    return name
-
-
-def _listed(value: Any) -> Any:
-    """A command line gives one string where a TOML file gives a list."""
-    if isinstance(value, str) and value != "auto":
-        return [part for part in map(str.strip, value.split(",")) if part]
-    return value
-
-
-def _table(value: Any) -> Any:
-    """A command line gives KEY=VALUE, several of them in a list; values as TOML has them, anything else is text."""
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list | tuple):
-        return value
-    found = {}
-    for item in value:
-        key, given, text = item.partition("=") if isinstance(item, str) else ("", "", "")
-        if not (given and key.strip()):
-            raise ValueError("give KEY=VALUE")
-        try:
-            found[key.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[key.strip()] = text.strip()
-    return found
-
-
-def _prompts(value: Any) -> Any:
-    """Prompts one by one, or one text file that holds them; a command line gives the file as the only one of many."""
-    if isinstance(value, list | tuple) and len(value) == 1 and _names_text_file(value[0]):
-        value = value[0]
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if isinstance(value, str) and value != "auto" and not _names_text_file(value):
-        raise ValueError("give a list of prompts, or a text file with one a line, which ends in .txt")
-    return value
-
-
-def _names_text_file(value: Any) -> bool:
-    return isinstance(value, str) and value.lower().endswith(".txt")
-
-
-def _numbers(value: Any) -> Any:
-    """A command line gives one string where a TOML file gives a list; one number does as well."""
-    return _listed(value) if isinstance(value, str) else [value] if isinstance(value, int | float) else value
-
-
-def _as_text(value: Any) -> Any:
-    """A caller in Python may give a `Path`; the TOML file needs text."""
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
-
-
-def _memory(value: Any) -> Any:
-    if value not in ("auto", "off") and not (isinstance(value, str) and SIZE.fullmatch(value)):
-        raise ValueError("give auto, off, or a size such as 6GB")
-    return value
-
-
-def _bits(value: Any) -> Any:
-    """Before there were 4 bits it was true or false."""
-    return {"true": "8bit", "false": "off"}.get(str(value).lower(), value)
-
-
-def _duration(value: Any) -> Any:
-    if value != "auto" and not (isinstance(value, str) and seconds_of(value)):
-        raise ValueError("give auto, or a time such as 90s, 20min or 2h")
-    return value
-
-
-Name = Annotated[str, BeforeValidator(_safe_name)]
-Place = Annotated[str, BeforeValidator(_as_text)]
-Targets = Annotated[list[str], BeforeValidator(_listed)]
-Prompts = Annotated[list[str] | str, BeforeValidator(_prompts)]
-Weights = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1), BeforeValidator(_numbers)]
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Ranks = Annotated[dict[str, Positive], BeforeValidator(_table)]
-Rates = Annotated[dict[str, Rate], BeforeValidator(_table)]
-Argument = bool | int | float | str | list[bool | int | float | str]
-Table = Annotated[dict[str, Argument], BeforeValidator(_table)]
-Schedule = Literal[
-    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "piecewise_constant"
-]
+from .config_values import (
+    TARGETS,
+    Auto,
+    Bits,
+    Duration,
+    Kind,
+    Listed,
+    Memory,
+    Name,
+    Place,
+    Positive,
+    Prompts,
+    Ranks,
+    Rate,
+    Rates,
+    Scale,
+    Schedule,
+    Share,
+    Table,
+    Weights,
+    Words,
+)
 
 
 class TrainConfig(BaseModel):
@@ -127,12 +47,10 @@ class TrainConfig(BaseModel):
     preset: Place = Field(
         "style", description="style, character, auto (short trials find out what suits your images), or a TOML file"
     )
-    time_budget: Annotated[str, BeforeValidator(_duration)] = Field(
+    time_budget: Duration = Field(
         "auto", description="with preset auto: how long all may take, as 90s, 20min or 2h; auto: twice the usual steps"
     )
-    trigger: str | None = Field(
-        None, description="words that call the adapter up; put in front of captions without them"
-    )
+    trigger: Words = Field(None, description="words that call the adapter up; put in front of captions without them")
     holdout: Place | None = Field(
         None, description="folder of held-out images; unset: a `holdout` folder beside the images, else 10 % of them"
     )
@@ -168,7 +86,7 @@ class TrainConfig(BaseModel):
     tag_dropout: Share = Field(0.0, description="share of tags left out each time; never the trigger")
     caption_dropout: Share | Auto = Field("auto", description="share of examples trained without their caption")
 
-    merged: Annotated[list[str], BeforeValidator(_listed)] = Field(
+    merged: Listed = Field(
         [],
         description="adapters that are merged into the base first, NAME_OR_FILE:WEIGHT (comma-separated): the new one "
         "learns on top of them, and is used together with them",
@@ -179,7 +97,7 @@ class TrainConfig(BaseModel):
         "lokr: other small forms; full: every number of the targets, the largest file; bottleneck: "
         "small networks behind them, with which only sdlora draws",
     )
-    targets: Targets | Auto = Field(
+    targets: Listed | Auto = Field(
         "auto", description=f"what is adapted: {', '.join(TARGETS)}, or module-path prefixes (comma-separated)"
     )
     start: Literal["usual", "pissa", "orthogonal"] = Field(
@@ -202,7 +120,7 @@ class TrainConfig(BaseModel):
     token_vectors: Positive | Auto = Field(
         "auto", description="with the target tokens: so many learned vectors stand for the trigger in prompts"
     )
-    token_start: str | None = Field(
+    token_start: Words = Field(
         None, description="with the target tokens: the word that the trigger begins as, such as dog; unset: as it is"
     )
     token_learning_rate: Rate | Auto = Field("auto", description="peak learning rate of learned tokens")
@@ -269,14 +187,14 @@ class TrainConfig(BaseModel):
     device: str = Field("auto", description="cuda, cuda:1, mps or cpu; auto takes the first there is")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="of the frozen base")
     attention: Literal["auto", "sdpa", "plain"] = Field("auto", description="attention kernel; auto measures")
-    memory: Annotated[str, BeforeValidator(_memory)] = Field(
+    memory: Memory = Field(
         "auto", description="what training may take: auto is what is free, or a size as 6GB; off: nothing is measured"
     )
     vae_tiles: bool | Auto = Field(
         "auto", description="encode and decode large pictures tile by tile: less memory, slightly other pixels"
     )
     gradient_checkpointing: bool | Auto = Field("auto", description="less memory for about a third more time")
-    quantised: Annotated[Quantised | Auto, BeforeValidator(_bits)] = Field(
+    quantised: Bits | Auto = Field(
         "auto", description="the frozen base's linear layers in 8 or 4 bits (QLoRA): less memory, slower"
     )
     compile: bool = Field(False, description="torch.compile the transformer blocks: minutes once, then faster steps")
@@ -294,9 +212,7 @@ class TrainConfig(BaseModel):
     )
     sample_weights: Weights = Field([1.0], description="the adapter's weights in sample images; the base's come first")
     save_dtype: Literal["fp16", "bf16", "fp32"] = Field("fp16", description="of the adapter file")
-    trackers: Annotated[list[str], BeforeValidator(_listed)] = Field(
-        [], description="who is told of losses and samples as well: tensorboard, wandb, trackio"
-    )
+    trackers: Listed = Field([], description="who is told of losses and samples as well: tensorboard, wandb, trackio")
 
     def __init__(self, **values: Any) -> None:
         unknown = [key for key in values if key not in type(self).model_fields]
@@ -336,7 +252,7 @@ class ResolvedConfig(TrainConfig):
     bucket_max: Positive
     flip: bool
     caption_dropout: Share
-    targets: Targets
+    targets: Listed
     rank: Positive
     alpha: Scale
     token_vectors: Positive = 1
@@ -351,7 +267,7 @@ class ResolvedConfig(TrainConfig):
     attention: Literal["sdpa", "plain"]
     vae_tiles: bool = False
     gradient_checkpointing: bool
-    quantised: Annotated[Quantised, BeforeValidator(_bits)] = "off"
+    quantised: Bits = "off"
     checkpoint_every: Positive
     validate_every: Positive
     sample_every: Positive
@@ -361,18 +277,6 @@ class ResolvedConfig(TrainConfig):
     def effective_alpha(self) -> float:
         """Alpha as files mean it (scale = alpha / rank), also when training scales by alpha / sqrt(rank)."""
         return self.alpha * self.rank**0.5 if self.rank_stabilised else self.alpha
-
-
-def budget_of(memory: str) -> int | None:
-    """Bytes of a size such as 6GB, as makers of GPUs count them (2^30 a GB); None for auto and off."""
-    found = SIZE.fullmatch(memory)
-    return int(float(found[1]) * (1 << (30 if found[2] in "gG" else 20))) if found else None
-
-
-def seconds_of(duration: str) -> float | None:
-    """Seconds of a time such as 20min; None for auto and for what is none."""
-    found = DURATION.fullmatch(duration)
-    return float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2].lower()] if found else None
 
 
 def _nearest(key: str) -> str:

@@ -3,9 +3,7 @@
 An explicit setting wins over the preset, the preset over what is computed here.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +12,26 @@ import torch
 from ..bases import Base
 from ..data.sample import sample_facts
 from ..errors import Error
-from ..precision import fastest_dtype
+from ..precision import PRECISIONS, fastest_dtype
 from ..resources import shipped
 from ..sampling.memory import free_bytes, wants_tiles
 from . import quantised
 from .attention import fastest_attention
 from .by_block import refuse_unknown
-from .by_kind import refuse_unfit, targets_of, times_lora
+from .by_kind import refuse_unfit
+from .choice import Choice
 from .config import ResolvedConfig, TrainConfig, read_toml
 from .learned_tokens import start_words, tokens_in
+from .lengths import lengths
 from .material import Material
-from .optimiser import suited
 from .previews import usual_prompts
 from .rehearsal import rehearse
 from .sample_prompts import read_lines, recipes_of
+from .suiting import USUAL_RATES, USUAL_TARGETS, by_kind, by_optimiser, by_start, kind_of
 from .targets import layers_of
 from .trackers import refuse_missing
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-USUAL_RATES = {
-    "learning_rate": (1e-4, "usual for LoRA with AdamW on full-size bases"),
-    "text_encoder_learning_rate": (5e-5, "half of the UNet's: the text encoder overfits first"),
-    "token_learning_rate": (1e-3, "usual for learned tokens: an embedding has far to go"),
-}
-
-KIND_S_RATES = ("learning_rate", "text_encoder_learning_rate")  # a learned token is the same in all kinds
-USUAL_TARGETS = ["attention", "text_attention"]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One setting that was chosen, and why."""
-
-    key: str
-    value: Any
-    reason: str
+RANK = 16
 
 
 def preset_file(preset: str, base: Base) -> Path:
@@ -85,12 +67,14 @@ def resolve(
                 choices.append(choice)
 
     preset = list(_preset(config, base))
-    kind = _kind(values, preset)
-    refuse_unfit(kind, values)
+    kind = kind_of(values, preset)
+    # a run's config.toml says what is as usual, too, and may be trained again
+    usual = {"rank": RANK, "alpha": float(RANK)} | {choice.key: choice.value for choice in preset}
+    refuse_unfit(kind, {key: value for key, value in values.items() if usual.get(key) != value})
     fill(_prior({choice.key: choice.value for choice in preset} | values, values))
-    fill(_by_start({choice.key: choice.value for choice in preset} | values))
-    fill(_by_optimiser(values, preset))
-    fill(_by_kind(kind, preset))
+    fill(by_start({choice.key: choice.value for choice in preset} | values))
+    fill(by_optimiser(values, preset))
+    fill(by_kind(kind, preset))
     fill(preset)
     fill(_computed(values, base, device))
     fill(_buckets(values, base))
@@ -100,12 +84,14 @@ def resolve(
     for key in ("block_ranks", "block_learning_rates"):
         refuse_unknown(key, values.get(key, {}), trained)
     fill(_tokens(values, base))
-    fill(_lengths(values, material.repeated * (1 + len(values.get("more_resolutions", ()))), processes))
+    fill(lengths(values, material.repeated * (1 + len(values.get("more_resolutions", ()))), processes))
     fill(_attention(values, base, device))
     fill([Choice("sample_prompts", usual_prompts(material.holdout, material.train), "captions, held out if possible")])
     recipes_of(read_lines(values["sample_prompts"]), base, values["resolution"])  # raises for what can't be drawn
     refuse_missing(values.get("trackers", []))
-    resolved = ResolvedConfig(**values)
+    resolved = ResolvedConfig(**values | {"epochs": None})  # which have become steps
+    if resolved.timestep_min >= (steps := int(base.scheduler_config.get("num_train_timesteps", 1000))):
+        raise Error(f"timestep_min = {resolved.timestep_min} leaves nothing: this base has timesteps up to {steps - 1}")
     rehearse(resolved, device)
     bits, dtype = resolved.quantised, PRECISIONS[resolved.precision]
     if bits != "off" and (reason := quantised.obstacle(bits, device, dtype)):
@@ -126,7 +112,8 @@ def _prior(said: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[Choice
 
 def _tokens(values: Mapping[str, Any], base: Base) -> Iterator[Choice]:
     """How many vectors a learned token has; settings of one that is not trained are refused."""
-    given = [key for key in ("token_vectors", "token_start") if values.get(key)]
+    none = {"token_vectors": 1, "token_start": None}  # which a run's config.toml says, too
+    given = [key for key, usual in none.items() if values.get(key, usual) not in (usual, None)]
     if "tokens" in values["targets"]:
         words = start_words(values.get("trigger"), values.get("token_start"))
         yield Choice("token_vectors", tokens_in(base, words), f"as many as the tokens that {words!r} has now")
@@ -134,12 +121,6 @@ def _tokens(values: Mapping[str, Any], base: Base) -> Iterator[Choice]:
         raise Error(f"{given[0]} is given, but targets has no tokens: add tokens to targets, or leave {given[0]} out")
     else:
         yield Choice("token_vectors", 1, "none is trained")
-
-
-def _by_start(said: Mapping[str, Any]) -> Iterator[Choice]:
-    """What updates that do not start at nothing need otherwise."""
-    if (start := said.get("start", "usual")) != "usual":
-        yield Choice("weight_decay", 0.0, f"{start} starts at a part of the base's own weights, which is not to shrink")
 
 
 def refuse_impossible(resolution: int, precision: str, base: Base, device: torch.device) -> None:
@@ -159,48 +140,10 @@ def _preset(config: TrainConfig, base: Base) -> Iterator[Choice]:
     own = TrainConfig.load(path, **{key: "preset" for key in ("name", "images") if key not in keys})
     length = {"steps", "epochs"}  # given one of them, the preset's other must not override it
     skipped = length if any(getattr(config, key) not in (None, "auto") for key in length) else set()
+    skipped |= {"min_snr_gamma"} if config.debiased else set()  # another way to weigh the loss
     for key in keys:
         if key not in skipped and (value := getattr(own, key)) != "auto":
             yield Choice(key, value, source)
-
-
-def _by_optimiser(values: dict[str, Any], preset: list[Choice]) -> Iterator[Choice]:
-    """What another optimiser than AdamW needs otherwise. It goes before a preset that was written for another one."""
-    given = {choice.key: choice.value for choice in preset}
-    before = given.get("optimiser", "adamw")
-    name = values.get("optimiser", before)
-    for key, value, reason in suited(name, values, _adamw_rates(_kind(values, preset), preset)):
-        if name != before or key not in given:
-            yield Choice(key, value, reason)
-
-
-def _by_kind(kind: str, preset: list[Choice]) -> Iterator[Choice]:
-    """What another kind than LoRA needs otherwise. It goes before a preset that was written for another one."""
-    given = {choice.key: choice.value for choice in preset}
-    if kind == given.get("kind", "lora"):
-        return
-    for key, value, reason in targets_of(kind, given.get("targets", USUAL_TARGETS)):
-        yield Choice(key, value, reason)
-    for key in KIND_S_RATES if times_lora(kind) != 1 else ():
-        reason = f"{times_lora(kind):g} × a LoRA's, as is usual for kind = {kind}"
-        yield Choice(key, _adamw_rates(kind, preset)[key], reason)
-
-
-def _kind(values: Mapping[str, Any], preset: list[Choice]) -> str:
-    return str(({choice.key: choice.value for choice in preset} | dict(values)).get("kind", "lora"))
-
-
-def _adamw_rates(kind: str, preset: list[Choice]) -> dict[str, float]:
-    """The preset's learning rates, or the usual ones, as this kind needs them."""
-    given = {choice.key: choice.value for choice in preset}
-    rates = {key: rate for key, (rate, _) in USUAL_RATES.items()}
-    for key in rates:
-        before = "lora"
-        if key in given and given.get("optimiser", "adamw") == "adamw":
-            rates[key], before = given[key], given.get("kind", "lora")
-        if key in KIND_S_RATES:
-            rates[key] *= times_lora(kind) / times_lora(before)
-    return rates
 
 
 def _computed(values: dict[str, Any], base: Base, device: torch.device) -> Iterator[Choice]:
@@ -208,8 +151,8 @@ def _computed(values: dict[str, Any], base: Base, device: torch.device) -> Itera
     on_cpu = device.type == "cpu"
     yield Choice("device", str(device), "the first of CUDA, MPS and CPU that is there")
     yield Choice("resolution", base.resolution, f"what {base.path} was trained at")
-    yield Choice("rank", 16, "enough for a style in our measurements; more only makes the file larger")
-    yield Choice("alpha", 16.0, "alpha = rank: the update is scaled by 1")
+    yield Choice("rank", RANK, "enough for a style in our measurements; more only makes the file larger")
+    yield Choice("alpha", float(RANK), "alpha = rank: the update is scaled by 1")
     yield Choice("targets", USUAL_TARGETS, "the layers that carry a style in every study")
     yield Choice("prior_preservation", 0.0, "off: it takes half as long again, and needs a trigger")
     for key, (rate, reason) in USUAL_RATES.items():
@@ -254,43 +197,6 @@ def _attention(values: dict[str, Any], base: Base, device: torch.device) -> Iter
         side, dtype = values["resolution"] // base.vae_factor, PRECISIONS[values["precision"]]
         name, reason = fastest_attention(base.unet, values["batch_size"], side, dtype, device)
         yield Choice("attention", name, reason)
-
-
-def _lengths(values: dict[str, Any], images: int, processes: int) -> Iterator[Choice]:
-    """Steps, and the intervals that follow from them. `images` counts repeats."""
-    batch = values["batch_size"] * values.get("gradient_accumulation", 1) * processes
-    per_epoch = images / batch
-    if (epochs := values.get("epochs")) and "steps" not in values:
-        steps = max(1, math.ceil(epochs * per_epoch))
-        yield Choice("steps", steps, f"{epochs:g} epochs × {images} images ÷ {batch} a step")
-    elif "steps" in values:
-        steps = values["steps"]
-    else:
-        steps = min(max(round(80 * per_epoch), 400), 3000)
-        yield Choice("steps", steps, f"80 epochs of {images} images ÷ {batch} a step, between 400 and 3,000")
-    if values["schedule"] == "piecewise_constant":
-        yield Choice("warmup", 0, "the schedule's rules say everything")
-    yield Choice("warmup", min(100, steps // 20), "a twentieth of the steps, 100 at the most")
-    quarter = max(1, math.ceil(steps / 4))
-    for key, what in (
-        ("checkpoint_every", "checkpoints"),
-        ("validate_every", "measurements"),
-        ("sample_every", "samples"),
-    ):
-        yield Choice(key, quarter, f"four {what} in a run")
-
-
-def arithmetic(config: ResolvedConfig, images: int, repeats: int, processes: int) -> str:
-    """The run's length spelled out."""
-    batch = config.batch_size * config.gradient_accumulation * processes
-    parts = [f"batch {config.batch_size}"]
-    parts += [f"accumulation {config.gradient_accumulation}"] if config.gradient_accumulation > 1 else []
-    parts += [f"{processes} processes"] if processes > 1 else []
-    counted = f"{images} images" + (f" ({repeats} with repeats)" if repeats != images else "")
-    return (
-        f"{counted}, {' × '.join(parts)} = {batch} a step; {config.steps} steps × {batch} = "
-        f"{config.steps * batch} examples = {config.steps * batch / repeats:.1f} epochs"
-    )
 
 
 def with_sample_facts(config: TrainConfig) -> TrainConfig:

@@ -28,7 +28,7 @@ def file_metadata(
         alpha=alpha,
         targets=config.targets,
         steps=steps,
-        epochs=examples / material.repeated,
+        epochs=examples / (material.repeated * (1 + len(config.more_resolutions))),
         seed=config.seed,
         batch_size=config.batch_size,
         gradient_accumulation=config.gradient_accumulation,
@@ -52,8 +52,10 @@ def file_metadata(
 
 def _rank_and_alpha(config: ResolvedConfig) -> tuple[int | str | None, float | str | None]:
     """Of the file's updates; None where they have none, and what sd-scripts write where each has its own."""
-    if config.kind == "full":
+    if config.kind == "full" or config.targets == ["tokens"]:
         return None, None
+    if config.kind == "bottleneck":
+        return config.rank, None
     if config.adaptive_rank:
         return "Dynamic", "Dynamic"
     times = 1 if config.start == "usual" else 2
@@ -63,6 +65,7 @@ def _rank_and_alpha(config: ResolvedConfig) -> tuple[int | str | None, float | s
 def _kind_s_args(config: ResolvedConfig) -> dict[str, object]:
     """What the trainings of sd-scripts and LyCORIS are told beside the rank, by their names."""
     conv = config.kind != "full" and "convolutions" in config.targets
-    args: dict[str, object] = {"conv_dim": config.rank, "conv_alpha": config.effective_alpha} if conv else {}
+    rank, alpha = _rank_and_alpha(config)
+    args: dict[str, object] = {"conv_dim": rank, "conv_alpha": alpha} if conv else {}
     args |= {"factor": config.lokr_factor} if config.kind == "lokr" else {}
     return args | ({"block_ranks": config.block_ranks} if config.block_ranks else {})

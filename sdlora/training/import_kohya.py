@@ -14,7 +14,8 @@ import tomlkit
 
 from ..data.captions import SUFFIXES
 from ..errors import Error
-from .config import TARGETS, Schedule, TrainConfig, read_toml
+from .config import TrainConfig, read_toml
+from .config_values import TARGETS, Schedule
 from .kohya_keys import HINTS, LYCORIS_TARGETS, NEEDLESS, NEUTRAL, OPTIMISERS, SAME, THEIR_DEFAULTS, WORDS
 
 LAST = ("unet_lr", "network_args")  # which win over learning_rate, and say more of the network and its rank

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from ..bases import Base
+from ..precision import PRECISIONS
 from . import quantised
 from .config import ResolvedConfig
-from .defaults import PRECISIONS
 from .optimiser import made
 
 MARGIN = 1.1  # what is free must be so many times the figure: previews, validation and fragments take some as well

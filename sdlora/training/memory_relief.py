@@ -4,7 +4,8 @@ from accelerate import Accelerator
 
 from ..bases import Base
 from ..errors import Error
-from .config import ResolvedConfig, budget_of
+from .config import ResolvedConfig
+from .config_values import budget_of
 from .memory_ladder import LADDER, Place, explicit, gib, in_words
 from .memory_use import held_memory, hold_to
 from .preparation import save_memory

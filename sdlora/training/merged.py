@@ -86,6 +86,8 @@ def _check(adapter: Adapter, base: Base, modules: dict[str, Any]) -> None:
     if adapter.tokens or adapter.tokens_2:
         raise Error(f"{why}: it has learned tokens, for which a base's weights have no place")
     for path, update in adapter.updates.items():
+        if not update.mergeable:
+            raise Error(f"{why}: it is a {update.kind} adapter, which no change of a weight can stand for")
         weight = getattr(modules.get(path), "weight", None)
         if weight is None or not update.fits(weight):
             raise Error(f"{why}: it was made for a base of another size, its {path} does not fit")

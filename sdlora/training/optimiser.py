@@ -87,15 +87,19 @@ def make_optimiser(parts: Parts, config: ResolvedConfig, device: torch.device) -
     Raises `Error` for an optimiser that is not there, and for arguments that it does not take.
     """
     rates = {"unet": config.learning_rate, "text_encoder": config.text_encoder_learning_rate}
-    by_rate: dict[tuple[str, float], list[torch.Tensor]] = {}
+    by_rate: dict[tuple[str, float, bool], list[torch.Tensor]] = {}
     for component, usual in rates.items():
         for path, part in parts.items():
             rate = value_at(path, config.block_learning_rates)
             rate = usual if rate is None else rate
             for name, weight in part.weights.items() if path.startswith(component) else ():
                 own = rate * config.lora_plus if name == "up" else rate
-                by_rate.setdefault((component, own), []).append(weight)
-    groups: list[dict[str, Any]] = [{"params": weights, "lr": rate} for (_, rate), weights in by_rate.items()]
+                by_rate.setdefault((component, own, name == "magnitude"), []).append(weight)
+    groups: list[dict[str, Any]] = [
+        # DoRA's magnitudes begin as lengths of the base's own weights, which are not to shrink
+        {"params": weights, "lr": rate} | ({"weight_decay": 0.0} if lengths else {})
+        for (_, rate, lengths), weights in by_rate.items()
+    ]
     if tokens := [
         weight for path, part in parts.items() if path.startswith("tokens") for weight in part.weights.values()
     ]:

@@ -20,8 +20,9 @@ from ..data.latents import Latents, Seen
 from ..errors import Error
 from ..sampling.memory import attempted, free_caches
 from .batches import Batches, Prompts
-from .config import ResolvedConfig, budget_of
-from .defaults import Choice
+from .choice import Choice
+from .config import ResolvedConfig
+from .config_values import budget_of
 from .injection import Parts
 from .learning import Learning
 from .loss import Denoiser, NoiseSchedule
@@ -29,7 +30,7 @@ from .material import Material
 from .memory_ladder import LADDER, MARGIN, WORTH_IT, Place, Rung, gib, in_words
 from .memory_use import hold_to, how_measured, peak_memory, room, room_within
 from .objective import Objective
-from .preparation import freed_bytes, ready_base, viewing_of, wording_of
+from .preparation import freed_bytes, nothing_to_encode, ready_base, viewing_of, wording_of
 from .prior import Prior
 from .targets import text_encoder_trains
 from .trained_parts import put_in, take_out
@@ -76,14 +77,12 @@ class Preflight:
 
     def need(self, config: ResolvedConfig) -> int | None:
         """The most bytes that the process holds while it trains so; None where a step ran out of memory."""
-        self.size = largest_bucket(config, self._material)
         done, bytes_ = attempted(lambda: self._measured(config))
         free_caches()
         return bytes_ if done else None
 
     def seconds(self, config: ResolvedConfig) -> float:
         """What an optimiser's step takes: the second of two, for the first one warms up the device."""
-        self.size = largest_bucket(config, self._material)
         with self._ready(config) as (step, _):
             took = 0.0
             for _ in range(2):
@@ -105,12 +104,17 @@ class Preflight:
     def _ready(self, config: ResolvedConfig) -> Iterator[tuple["_OneStep", bool]]:
         """A step that can be made, and whether a text encoder trains; the base is as before afterwards."""
         base, device = self._base, self._device
+        self.size = largest_bucket(config, self._material)
         encoder_trains = text_encoder_trains(base.modules(), config.targets)
         ready_base(base, config, device, encoder_trains=encoder_trains)
         parts = put_in(base, config)
         self.parameters = sum(p.numel() for part in parts.values() for p in part.weights.values())
         try:
-            yield _OneStep(base, config, parts, self.size, device, encoder_trains), encoder_trains
+            step = _OneStep(base, config, parts, self.size, device, encoder_trains)
+            if nothing_to_encode(config, encoder_trains=encoder_trains):
+                for encoder in base.text_encoders:  # a run has let go of them by then, see `preparation.let_go`
+                    encoder.to("cpu")
+            yield step, encoder_trains
         finally:
             take_out(base, parts)
             base.unet.eval()
@@ -126,13 +130,14 @@ class _OneStep:
         self._config = config
         self._denoiser = Denoiser(base, encodes=encodes).train()
         self._learning = Learning(parts, config, device)
+        latents, wording = _blank(base, config, size), wording_of(config)
         batches = Batches(
-            [_blank(base, config, size)],
-            Prompts(base, [], encoder_trains=encodes),
+            [latents],
+            Prompts(base, [] if wording.varies else [wording.plain(latents.example)], encoder_trains=encodes),
             NoiseSchedule.of(base),
             seed=config.seed,
             caption_dropout=config.caption_dropout,
-            wording=wording_of(config),
+            wording=wording,
             global_batch=config.batch_size,
         )
         prior = None

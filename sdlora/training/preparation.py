@@ -14,12 +14,12 @@ from ..data.buckets import Buckets, square
 from ..data.cache import LatentCache
 from ..data.latents import Latents, Viewing
 from ..data.wording import Wording
+from ..precision import PRECISIONS
 from ..sampling.memory import use_tiles
 from .attention import use_attention
 from .batches import Batches, Prompts
 from .config import ResolvedConfig
 from .convolution import use_small_map_convolutions
-from .defaults import PRECISIONS
 from .encoding import latents_of
 from .gated_gelu import use_lean_gates
 from .loss import NoiseSchedule
@@ -154,22 +154,28 @@ def ready_validation(
     return Validation(base, config, material, viewing, wording_of(config), cache, encoder_trains=encoder_trains)
 
 
+def nothing_to_encode(config: ResolvedConfig, *, encoder_trains: bool) -> bool:
+    """Whether the steps read no caption that was not encoded before the first of them."""
+    return not encoder_trains and not wording_of(config).varies
+
+
 def let_go(base: Base, config: ResolvedConfig, *, encoder_trains: bool) -> None:
     """Give back memory once everything is encoded: the VAE is left for previews alone, so the run's precision does for
     it, and a frozen text encoder is left for nothing, unless sample prompts are read anew from a file."""
     nn.Module.to(base.vae, vae_dtype(base.family, PRECISIONS[config.precision]))
-    if not encoder_trains and not wording_of(config).varies:
+    if nothing_to_encode(config, encoder_trains=encoder_trains):
         for encoder in base.text_encoders:
             encoder.to("cpu" if isinstance(config.sample_prompts, str) else "meta")
 
 
 def freed_bytes(base: Base, config: ResolvedConfig, device: torch.device, *, encoder_trains: bool) -> int:
-    """What `let_go` gives back of this device's memory."""
+    """What `let_go` would give back of this device's memory."""
     after = vae_dtype(base.family, PRECISIONS[config.precision]).itemsize
     freed = sum(p.numel() * (p.itemsize - after) for p in base.vae.parameters())
-    goes = not encoder_trains and not wording_of(config).varies
-    if goes and not (device.type == "cpu" and isinstance(config.sample_prompts, str)):
-        freed += sum(p.numel() * p.itemsize for encoder in base.text_encoders for p in encoder.parameters())
+    stays = device.type == "cpu" and isinstance(config.sample_prompts, str)
+    if nothing_to_encode(config, encoder_trains=encoder_trains) and not stays:
+        weights = (p for encoder in base.text_encoders for p in encoder.parameters())
+        freed += sum(p.numel() * p.itemsize for p in weights if p.device.type == device.type)
     return freed
 
 

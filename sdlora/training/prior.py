@@ -13,6 +13,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
 from ..bases import Base
@@ -58,7 +59,7 @@ class Prior:
         encoder_trains: bool,
     ) -> None:
         self.learned = are_wanted(config)
-        size = config.resolution, config.resolution
+        size, processes = (config.resolution, config.resolution), PartialState().num_processes
         spread = torch.zeros_like(latents) if spread is None else spread
         told = [uncut(size)] * len(captions) if sizes is None else sizes.tolist()
         drawn = [
@@ -71,7 +72,7 @@ class Prior:
             NoiseSchedule.of(base),
             seed=derived_seed(config.seed, "prior"),
             caption_dropout=config.caption_dropout,
-            global_batch=max(1, config.batch_size * config.gradient_accumulation // EVERY),
+            global_batch=max(1, config.batch_size * config.gradient_accumulation * processes // EVERY),
         )
 
     def take(self, indices: range) -> Batch | None:
@@ -101,10 +102,11 @@ def ready_prior(
     """
     if not config.prior_preservation:
         return None
-    if not file.is_file():  # a resumed run goes on with the very same
-        captions, tensors = (_of_class if are_wanted(config) else _own)(base, config, material, reporter)
-        told = {"captions": json.dumps(captions)}
-        write_atomically(file, lambda path: safetensors.torch.save_file(tensors, path, metadata=told))
+    with PartialState().main_process_first():  # the others read what the first has written
+        if not file.is_file():  # a resumed run goes on with the very same
+            captions, tensors = (_of_class if are_wanted(config) else _own)(base, config, material, reporter)
+            told = {"captions": json.dumps(captions)}
+            write_atomically(file, lambda path: safetensors.torch.save_file(tensors, path, metadata=told))
     with safetensors.safe_open(file, "pt") as found:
         captions = json.loads((found.metadata() or {}).get("captions", "[]")) or _plain(config, material)
         tensors = {key: found.get_tensor(key) for key in found.keys()}

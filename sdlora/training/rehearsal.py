@@ -7,6 +7,7 @@ import torch
 
 from ..errors import Error
 from .config import ResolvedConfig
+from .learned_tokens import TOKENS
 from .learning_rate import make_schedule
 from .optimiser import kind_of, made, training_mode
 
@@ -38,22 +39,28 @@ def rehearse(config: ResolvedConfig, device: torch.device) -> None:
 
 def _refuse_contradictions(config: ResolvedConfig) -> None:
     kind, name = kind_of(config.optimiser), config.optimiser
-    rates = {config.learning_rate, config.text_encoder_learning_rate} - {0.0}
+    tokens = {config.token_learning_rate} if TOKENS in config.targets else set()
+    rates = ({config.learning_rate, config.text_encoder_learning_rate} | tokens) - {0.0}
     if kind.slower is None and len(rates) > 1:
-        raise Error(f"{name} has one learning rate for all: leave text_encoder_learning_rate out, or set it to 0")
+        raise Error(
+            f"{name} has one learning rate for all: leave those of text encoder and tokens out, or set them to 0"
+        )
     if kind.slower is None and (config.block_learning_rates or config.lora_plus != 1):
         raise Error(f"{name} has one learning rate for all: leave block_learning_rates and lora_plus out")
     if kind.averages and not config.schedule.startswith("constant"):
         raise Error(f"{name} needs a constant learning rate: leave schedule = {config.schedule} out")
     if kind.averages and config.ema:
-        raise Error(f"{name} averages the weights itself: leave ema out")
+        raise Error(f"{name} averages the weights itself: leave ema out, or set it to 0")
     if config.debiased and config.min_snr_gamma:
         raise Error("min_snr_gamma and debiased are two ways to weight the loss: give one of them")
     if config.adaptive_rank and (config.ema or kind.averages):
-        raise Error("adaptive_rank gives ranks up, which an average of the weights would bring back: leave ema out")
-    if (config.adaptive_rank or config.start != "usual") and config.kind not in ("lora", "locon"):
+        raise Error("adaptive_rank gives ranks up, which an average of the weights would bring back: set ema to 0")
+    if config.adaptive_rank or config.start != "usual":
         what = "adaptive_rank" if config.adaptive_rank else f"start = {config.start}"
-        raise Error(f"{what} is for low-rank updates: leave it or kind = {config.kind} out")
+        if config.kind not in ("lora", "locon"):
+            raise Error(f"{what} is for low-rank updates: leave it or kind = {config.kind} out")
+        if set(config.targets) == {TOKENS}:
+            raise Error(f"{what} is for layers, and targets has tokens alone: leave it out, or add targets")
     if config.adaptive_rank and config.start != "usual":
         raise Error(f"adaptive_rank has a start of its own: leave start = {config.start} out")
     if config.timestep_max is not None and config.timestep_max <= config.timestep_min:

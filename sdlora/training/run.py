@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -14,16 +15,17 @@ from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulation
 from ..bases import Base, load_base
 from ..devices import pick_device
 from ..sampling.text_encoding import unread_layers
-from .autopilot.pilot import refuse_search, searched_for
+from .autopilot.pilot import Autopilot, refuse_search
 from .autopilot.questions import roomiest, searched
 from .checkpoints import Checkpoint
 from .config import ResolvedConfig, TrainConfig
 from .dataset_record import what_changed, write_record
-from .defaults import arithmetic, refuse_impossible, resolve, with_sample_facts
+from .defaults import refuse_impossible, resolve, with_sample_facts
 from .device_lock import hold
 from .failures import told
 from .finding import run_to_resume
 from .interrupts import Interrupts
+from .lengths import arithmetic
 from .material import Material, gather
 from .memory_ladder import explicit
 from .merged import described, merge_into, note_merged, refuse_changed
@@ -34,6 +36,7 @@ from .report.settings import write_choices
 from .run_folder import PLACES, RunFolder, located
 from .targets import select
 from .trainer import TrainedRun, Trainer
+from .without_effect import without_effect
 
 
 def train(config: TrainConfig, *, resume: bool | str = False, quiet: bool = False) -> TrainedRun:
@@ -90,7 +93,7 @@ def _trained(
         ready = prepare(resolved, base, material, run, accelerator, reporter)
         interrupts = Interrupts(reporter)
         if resolved.preset == "auto":
-            resolved = searched_for(resolved, ready, run, accelerator, reporter, interrupts, began)
+            resolved = Autopilot(resolved, ready, run, accelerator, reporter, interrupts, began).choose()
         trainer = Trainer(resolved, ready, run, accelerator, reporter, interrupts)
         reporter.say(_size(trainer, base))
         result = trainer.train()
@@ -140,7 +143,8 @@ def _processes(device: torch.device) -> PartialState:
     os.environ.pop("ACCELERATE_TORCH_DEVICE", None)
     if device.index is not None:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)  # accelerate's only way to be told of cuda:1
-    return PartialState(cpu=device.type == "cpu")
+    # the first alone waits for its turn, measures and draws, while the others wait for it: for hours, if need be
+    return PartialState(cpu=device.type == "cpu", timeout=timedelta(days=7))
 
 
 def _accelerator(config: ResolvedConfig, base: Base, device: torch.device) -> Accelerator:
@@ -171,6 +175,8 @@ def _begin(
         for choice in choices:
             reporter.say(f"{choice.key} = {choice.value}  ({choice.reason})")
         given = explicit(_explicit(asked))
+        for sentence in without_effect(resolved, given, base, material):
+            reporter.warn(sentence)
         if resolved.preset == "auto":
             refuse_search(material, processes.num_processes)
         fit = fitted(roomiest(resolved, given, base), given, base, material, device)

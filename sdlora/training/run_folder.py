@@ -250,9 +250,10 @@ def located(key: str, value: Any) -> Any:
     """A path that exists as an absolute one, so that a run can be resumed from anywhere; all else as it is."""
     if key == "merged":
         return [_located_adapter(text) for text in value]
-    if key not in PLACES or not isinstance(value, str) or value in ("", "mini") or not Path(value).exists():
+    if key not in PLACES or not isinstance(value, str) or value in ("", "mini"):
         return value
-    return str(Path(value).resolve())
+    path = Path(value).expanduser()
+    return str(path.resolve()) if path.exists() else value
 
 
 def _located_adapter(text: str) -> str:

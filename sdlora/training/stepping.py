@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from .config import ResolvedConfig
 from .failures import not_finite
@@ -37,6 +38,10 @@ class Stepping:
         learning.optimiser.register_step_post_hook(lambda *_: setattr(self, "broken", False))
         self._network = model
         self._model, self._optimiser = accelerator.prepare(model, learning.optimiser)
+        if isinstance(self._model, DistributedDataParallel):
+            # Buffers, which all processes have alike, would be sent at each forward pass, and processes make different
+            # numbers of these: not each has one of the prior's pictures in each step. They would wait for ever.
+            self._model.broadcast_buffers = False
 
     def step(self, done: int) -> tuple[float, float]:
         """The step after `done` ones, over accumulation × batch examples of each process; mean loss, gradient norm.

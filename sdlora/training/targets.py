@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from torch import nn
 
 from ..errors import Error
-from .config import TARGETS
+from .config_values import TARGETS
 
 _ADAPTABLE = (nn.Linear, nn.Conv2d)
 # The projections into and out of a transformer count with its feed-forward layers: `attention` and `feed_forward`

@@ -10,9 +10,13 @@ import torch
 
 import sdlora
 from sdlora.errors import Error
+from sdlora.training.autopilot.questions import questions
 from sdlora.training.autopilot.record import Record
 from sdlora.training.checkpoints import Checkpoint
-from sdlora.training.config import TrainConfig, seconds_of
+from sdlora.training.config import TrainConfig
+from sdlora.training.config_values import seconds_of
+from sdlora.training.defaults import resolve
+from sdlora.training.material import gather
 from sdlora.training.run_folder import RunFolder
 
 STEPS = 16
@@ -145,18 +149,27 @@ def test_a_search_that_was_killed_ends_with_the_same_bits(auto, tmp_path, proces
 
 
 def test_a_search_that_is_stopped_leaves_what_is_best_so_far_and_goes_on(auto, tmp_path):
-    run = RunFolder(tmp_path / "runs" / "disc")
+    run, heard = RunFolder(tmp_path / "runs" / "disc"), []
 
     def ask():
         while not (run.path / "autopilot.json").is_file():
             time.sleep(0.005)
+        heard.append(run.state)
         run.control_file.write_text('{"stop": true}', encoding="utf-8")
 
     threading.Thread(target=ask, daemon=True).start()
     stopped = sdlora.train(auto(tmp_path), quiet=True)
     assert stopped.state == "stopped" and stopped.adapter_path.is_file()
+    assert heard == ["running"], "so that watchers ask, and do not end the process"
     assert Record.read(run.path).chosen is None
     done = sdlora.train(auto(tmp_path), resume=True, quiet=True)
     assert done.state == "finished" and Record.read(run.path).chosen is not None
     assert rows(run, "loss") == list(range(1, STEPS + 1))
     assert Checkpoint.newest_step(run.checkpoints) == STEPS
+
+
+def test_what_finds_its_rate_itself_is_not_asked_for_one(auto, tmp_path, mini):
+    pytest.importorskip("prodigyopt")
+    config = auto(tmp_path, optimiser="prodigy", learning_rate=1.0, text_encoder_learning_rate=1.0)
+    resolved, _ = resolve(config, mini, gather(config), torch.device("cpu"), 1)
+    assert [question.words for question in questions(resolved, (), mini)] == ["targets", "rank"]

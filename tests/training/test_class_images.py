@@ -58,6 +58,31 @@ def test_a_folder_is_filled_up_and_one_by_one_drawn_ones_are_the_same(small, tmp
     assert pictures(folder) == all_three
 
 
+def test_no_picture_that_is_there_is_drawn_over(small, tmp_path, monkeypatch):
+    """Whatever its name, and whatever was taken away before; `~` is the user's folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    draw_images(tmp_path / "class", ("red",))
+    folder = tmp_path / "class"
+    (folder / "red-0.png").rename(folder / "class-0002.png")
+    (folder / "red-0.txt").rename(folder / "class-0002.txt")
+    (folder / "class-0002-mask.png").write_bytes((folder / "class-0002.png").read_bytes())
+    own = pictures(folder)
+    settings = DREAMBOOTH | {"class_images": "~/class", "steps": 1}
+    sdlora.train(small(tmp_path, **settings), quiet=True)
+    names = {"class-0001.png", "class-0002.png", "class-0002-mask.png", "class-0003.png"}
+    assert set(pictures(folder)) == names and own.items() < pictures(folder).items()
+    (folder / "class-0001.png").unlink()
+    sdlora.train(small(tmp_path, **settings), quiet=True)
+    assert set(pictures(folder)) == names
+
+
+def test_a_base_with_adapters_in_it_draws_its_own(small, tmp_path):
+    plain = sdlora.train(small(tmp_path, **DREAMBOOTH), quiet=True)
+    sdlora.train(small(tmp_path, **DREAMBOOTH, name="again", merged=[f"{plain.adapter_path}:1"]), quiet=True)
+    assert len(list((tmp_path / "class-images").iterdir())) == 2
+
+
 def test_class_images_are_learned(small, tmp_path):
     """Strongly weighted, they pull the loss elsewhere than without them; the first step's loss has both parts."""
     folder = draw_images(tmp_path / "class", ("red", "blue"))

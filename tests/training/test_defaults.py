@@ -1,12 +1,16 @@
 """What `auto` becomes: explicit settings win over the preset, the preset over what is computed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from sdlora.errors import Error
 from sdlora.training.config import ResolvedConfig, TrainConfig
-from sdlora.training.defaults import arithmetic, resolve, with_sample_facts
+from sdlora.training.defaults import resolve, with_sample_facts
+from sdlora.training.lengths import arithmetic
 from sdlora.training.material import gather
+from sdlora.training.without_effect import without_effect
 
 CPU = torch.device("cpu")
 
@@ -178,3 +182,80 @@ def test_a_schedule_of_rules_has_no_warm_up(resolved):
     rules = {"step_rules": "1:10,0.1"}
     result, _ = resolved("warmup", schedule="piecewise_constant", schedule_args=rules, steps=200)
     assert result.warmup == 0
+
+
+def test_a_run_s_own_settings_can_be_trained_again(resolved, preset):
+    """Its config.toml names all of them, also what is as usual and what has become something else."""
+    ways = ({"kind": "full"}, {"kind": "bottleneck"}, {"kind": "lokr"}, {}, {"epochs": 2}, {"class_prompt": "a disc"})
+    for changes in ways:
+        left_out = {"rank", "alpha", *(["steps"] if "epochs" in changes else []), "prior_preservation"}
+        first, _ = resolved(*left_out, **changes)
+        values = first.model_dump(exclude_none=True)
+        assert resolved(**values)[0] == first, changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"adaptive_rank": True, "targets": ["tokens"], "trigger": "wug"}, "adaptive_rank is for layers"),
+        ({"start": "pissa", "targets": ["tokens"], "trigger": "wug"}, "start = pissa is for layers"),
+        ({"timestep_min": 1000}, "timestep_min = 1000 leaves nothing: this base has timesteps up to 999"),
+    ],
+)
+def test_what_leaves_nothing_to_do_is_refused(resolved, changes, says):
+    with pytest.raises(Error, match=says):
+        resolved(**changes)
+
+
+def test_an_optimiser_with_one_rate_takes_none_for_tokens(resolved):
+    pytest.importorskip("prodigyopt")
+    rates = ("learning_rate", "text_encoder_learning_rate", "schedule", "warmup")
+    settings = {"optimiser": "prodigy", "targets": ["unet.mid_block", "tokens"], "trigger": "wug"}
+    assert resolved(*rates, **settings)[0].token_learning_rate == 1.0
+    with pytest.raises(Error, match="one learning rate for all: leave those of text encoder and tokens out"):
+        resolved(*rates, **settings, token_learning_rate=1e-3)
+
+
+def test_words_have_no_spaces_around_them(resolved):
+    result, _ = resolved(targets=["tokens"], trigger=" wug ", token_start=" ")
+    assert result.trigger == "wug" and result.token_start is None
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "rate"),
+    [
+        ('kind = "full"', None, 1e-5),
+        ('kind = "full"\nlearning_rate = 2e-5', None, 2e-5),
+        ('kind = "full"\nlearning_rate = 2e-5', "lora", 2e-4),
+        ('optimiser = "lion"\nlearning_rate = 2e-5', "full", 2e-6),
+        ('kind = "locon"', None, 1e-4),
+    ],
+)
+def test_rates_are_those_of_the_kind_that_is_trained(resolved, preset, text, kind, rate):
+    left_out = ("learning_rate", "text_encoder_learning_rate", "rank", "alpha", "targets")
+    result, _ = resolved(*left_out, preset=preset(text), **({"kind": kind} if kind else {}))
+    assert result.learning_rate == pytest.approx(rate)
+    assert ("convolutions" in result.targets) == (result.kind == "locon")
+
+
+def test_another_way_to_weigh_the_loss_takes_the_preset_s_place(resolved, preset):
+    path = preset("min_snr_gamma = 5.0")
+    assert resolved(preset=path)[0].min_snr_gamma == 5
+    assert resolved(preset=path, debiased=True)[0].min_snr_gamma is None
+
+
+def test_what_has_no_effect_is_named(resolved, mini, small, tmp_path):
+    result, _ = resolved(targets=["unet.mid_block"], patience=2)
+    material = gather(small(tmp_path))
+    asked = {"text_encoder_learning_rate", "token_learning_rate", "class_count", "patience", "rank"}
+    found = [sentence.split()[0] for sentence in without_effect(result, asked, mini, replace(material, holdout=[]))]
+    assert found == ["text_encoder_learning_rate", "token_learning_rate", "class_count", "patience"]
+    every, _ = resolved(
+        targets=["text_attention", "tokens"], trigger="wug", class_prompt="a disc", prior_preservation=1
+    )
+    assert not list(without_effect(every, asked, mini, material))
+
+
+def test_more_resolutions_are_counted(resolved):
+    result, _ = resolved("steps", epochs=3, more_resolutions=[128])
+    assert arithmetic(result, images=6, repeats=6, processes=1).endswith("= 3.0 epochs")

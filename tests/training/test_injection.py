@@ -5,7 +5,7 @@ import torch
 
 from sdlora.bases.random_base import random_base
 from sdlora.sampling.prompts import Conditions
-from sdlora.training.config import TARGETS
+from sdlora.training.config_values import TARGETS
 from sdlora.training.injection import eject, inject, updates_of
 from sdlora.training.layers import Layer, Plan
 from sdlora.training.loss import Denoiser, squared_error

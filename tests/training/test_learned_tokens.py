@@ -40,6 +40,7 @@ def test_alone_it_learns(small, images, tmp_path):
     ((token, vectors),) = adapter.tokens.items()
     assert token == "wug style" and vectors.shape == (1, 160) and not adapter.updates
     assert run.holdout_loss_after < run.holdout_loss_before
+    assert adapter.metadata["ss_network_module"] == adapter.metadata["ss_network_dim"] == "None", "there is no network"
     assert not summarise(run.adapter_path).problem, "a list of adapters has it"
     own = load_file(run.folder / "embeddings" / "wug style.safetensors")
     assert list(own) == ["wug style"] and torch.equal(own["wug style"], vectors)

@@ -126,3 +126,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(small, tmp_path, b
         with pytest.raises(Error, match=says):
             sdlora.train(small(tmp_path / "ws", merged=[merged]), quiet=True)
     assert not (tmp_path / "ws" / "runs").exists()
+
+
+def test_a_bottleneck_is_refused_before_anything_is_changed(small, tmp_path):
+    trained = sdlora.train(small(tmp_path, kind="bottleneck", targets=["unet.mid_block"], alpha="auto"), quiet=True)
+    ours = load_base("mini")
+    before = weights_of(ours)
+    with pytest.raises(Error, match="it is a bottleneck adapter, which no change of a weight can stand for"):
+        merge_into(ours, small(tmp_path, merged=[f"{trained.adapter_path}:1"]))
+    assert all(torch.equal(weight, before[path]) for path, weight in weights_of(ours).items())

@@ -10,11 +10,13 @@ import torch
 import sdlora
 from sdlora.bases import load_base
 from sdlora.errors import Error
-from sdlora.training.config import TrainConfig, budget_of
+from sdlora.training.config import TrainConfig
+from sdlora.training.config_values import budget_of
 from sdlora.training.defaults import resolve
 from sdlora.training.material import gather
 from sdlora.training.memory_ladder import explicit
 from sdlora.training.preflight import Preflight, largest_bucket
+from tests.second_device import DEVICE, second_device
 from tests.training.conftest import draw_images
 
 CPU = torch.device("cpu")
@@ -100,3 +102,13 @@ def test_sizes(text, size):
 def test_what_is_no_size(text):
     with pytest.raises(Error, match="give auto, off, or a size such as 6GB"):
         TrainConfig(name="a", images="b", memory=text)
+
+
+@pytest.mark.parametrize(("targets", "where"), [(["attention"], "cpu"), (["text_attention"], DEVICE.type)])
+def test_frozen_encoders_take_no_memory_beside_the_step(targets, where, small, tmp_path, own_mini):
+    config, material = resolved(small(tmp_path, targets=targets, trigger="wug"), own_mini)
+    with second_device() as device, Preflight(own_mini, material, device)._ready(config) as (step, _):
+        with torch.no_grad():  # this device has no way back
+            loss = step._objective.loss(step._denoiser, range(config.batch_size))
+        assert loss.device == own_mini.unet.device == device
+        assert {p.device.type for encoder in own_mini.text_encoders for p in encoder.parameters()} == {where}

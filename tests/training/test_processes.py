@@ -115,3 +115,11 @@ def test_killed_and_resumed_two_processes_end_with_the_same_bits(small, tmp_path
     launch(small(killed, **common), killed, "resume")
     assert same_bits(learned(killed), learned(whole))
     assert losses(killed) == losses(whole)
+
+
+def test_processes_that_see_different_numbers_of_the_prior_s_pictures_do_not_wait_for_each_other(small, tmp_path):
+    """Of a step's four examples one has such a picture; with text encoders that train, the model has buffers."""
+    settings = {"batch_size": 2, "trigger": "wug", "prior_preservation": 1.0, "targets": ["text_attention"], "steps": 3}
+    out, _ = launch(small(tmp_path, **settings), tmp_path)
+    assert out.split() == ["finished", "3"] * 2
+    assert (tmp_path / "runs" / "disc" / "prior.safetensors").is_file()

@@ -83,3 +83,9 @@ def test_steps_are_foretold_by_preset_images_and_what_is_given():
     with pytest.raises(Error, match="no preset 'none' for mini: there is auto or character or quality or style"):
         foretold(preset="none")
     assert presets("mini") == ["auto", "character", "quality", "style"]
+
+
+def test_a_usual_number_that_is_typed_overrules_the_preset():
+    config = read_form({"name": "ink", "preset": "quality", "ema": "0"}, images="here")
+    assert config.ema == 0 and "ema" in config.model_fields_set
+    assert form_of(config)["ema"] == "0"

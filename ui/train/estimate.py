@@ -15,6 +15,7 @@ from sdlora.errors import Error
 from sdlora.files import size_text
 from sdlora.resources import shipped
 from sdlora.training.config import TrainConfig, read_toml
+from sdlora.training.config_values import seconds_of
 from sdlora.training.run_folder import RunFolder
 
 from ..runs.watching import step_seconds
@@ -35,6 +36,7 @@ class Estimate:
     seconds: float | None
     memory: int | None
     like: str = ""
+    searches: bool = False
 
     @property
     def sentences(self) -> list[str]:
@@ -44,7 +46,9 @@ class Estimate:
             f"{self.steps} steps of {batch} at {self.resolution} pixels: "
             f"each of the {self.images} images about {self.epochs:.0f} times."
         ]
-        if self.seconds is None:
+        if self.searches and self.seconds is not None:
+            said.append(f"About {duration(self.seconds)} in all: short trials come first, and find the settings.")
+        elif self.seconds is None:
             said.append("Nothing was trained on this base here yet: measure one step to know how long it takes.")
         else:
             said.append(f"About {duration(self.seconds)}, as the steps of {self.like} took.")
@@ -83,9 +87,10 @@ def estimate(config: TrainConfig, group: str, report: Report, runs: Iterator[Run
         batch,
         steps / per_epoch,
         side,
-        each and each * steps,
+        _whole(config, each and each * steps),
         int(memory) if like and memory and side <= like[2].resolution else None,
         like[0].name if like else "",
+        searches=config.preset == "auto",
     )
 
 
@@ -102,6 +107,13 @@ def _steps(values: dict[str, Any], per_epoch: float) -> int:
     if epochs := values.get("epochs"):
         return max(1, round(epochs * per_epoch))
     return _number(values, "steps", 0) or min(max(round(80 * per_epoch), 400), 3000)
+
+
+def _whole(config: TrainConfig, seconds: float | None) -> float | None:
+    """Seconds in all: a search takes its time budget, or twice the usual."""
+    if config.preset != "auto":
+        return seconds
+    return seconds_of(config.time_budget) or (seconds and 2 * seconds)
 
 
 def _number(values: dict[str, Any], key: str, usual: int) -> int:

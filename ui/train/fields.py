@@ -38,15 +38,20 @@ class Field:
         """`learning_rate` as people read it."""
         return self.key.replace("_", " ").capitalize()
 
+    @property
+    def _overrules(self) -> bool:
+        """Whether the usual value is typed to overrule a preset: such a field is empty until somebody types."""
+        return self.kind != "choice" and self.key not in SHOWN
+
     def text(self, value: Any) -> str:
         """A value as it stands in the form; "" where it is the usual one."""
         text = _text(value)
-        return "" if text == self.usual else text
+        return "" if text == self.usual and not self._overrules else text
 
     def value(self, text: str | None) -> Any:
         """What the form's text means; None where nothing is given."""
         text = (text or "").strip() if self.key not in AS_THEY_ARE else text or ""
-        if not text or text == self.usual:
+        if not text or (text == self.usual and not self._overrules):
             return None
         if text in (ON, OFF) and ON in self.choices:
             return text == ON

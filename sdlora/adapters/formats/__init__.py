@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .conversion import convert
     from .load import load_adapter
-    from .save import DTYPES, save_adapter
+    from .save import save_adapter
 
-_HOME = {"DTYPES": "save", "convert": "conversion", "load_adapter": "load", "save_adapter": "save"}
-__all__ = ["DTYPES", "convert", "load_adapter", "save_adapter"]
+_HOME = {"convert": "conversion", "load_adapter": "load", "save_adapter": "save"}
+__all__ = ["convert", "load_adapter", "save_adapter"]
 
 
 def __getattr__(name: str) -> Any:

@@ -77,6 +77,15 @@ class TrainingFacts:
     folders: dict[str, tuple[int, int]] = field(default_factory=dict)  # name: (repeats, images)
     tags: dict[str, dict[str, int]] = field(default_factory=dict)  # folder name: {tag: count}
 
+    @property
+    def network_module(self) -> str | None:
+        """What could have trained it, as sd-scripts call such modules; None where no layer was trained."""
+        if self.targets == ["tokens"]:
+            return None
+        if self.kind == "bottleneck":
+            return "sdlora.bottleneck"
+        return "lycoris.kohya" if self.kind in LYCORIS else "networks.lora"
+
 
 def describe(facts: TrainingFacts) -> dict[str, str]:
     """The metadata of a freshly trained adapter, hashes apart (they are made when the file is written)."""
@@ -86,7 +95,7 @@ def describe(facts: TrainingFacts) -> dict[str, str]:
         "ss_output_name": facts.name,
         "ss_base_model_version": version,
         "ss_v2": facts.family == "sd2",
-        "ss_network_module": "lycoris.kohya" if facts.kind in LYCORIS else "networks.lora",
+        "ss_network_module": facts.network_module,
         "ss_network_dim": facts.rank,
         "ss_network_alpha": facts.alpha,
         "ss_network_args": {**LYCORIS.get(facts.kind, {}), **facts.more_args, "targets": facts.targets},

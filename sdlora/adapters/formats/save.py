@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 
 from ...errors import Error
+from ...precision import PRECISIONS
 from ..adapter import Adapter
 from . import diffusers, kohya, metadata
 from .container import write_container
 from .peft_config import METADATA_KEY
 
-DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 FORMATS = ("kohya", "diffusers")
 
 
@@ -24,9 +24,9 @@ def save_adapter(
     does not fit the dtype, and for kinds of update that `diffusers` can't load.
     """
     path = Path(path)
-    target = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    target = PRECISIONS.get(dtype) if isinstance(dtype, str) else dtype
     if target is None and dtype is not None:
-        raise Error(f"save dtype {dtype!r} is not known: use one of {', '.join(DTYPES)}")
+        raise Error(f"save dtype {dtype!r} is not known: use one of {', '.join(PRECISIONS)}")
     if format not in FORMATS:
         raise Error(f"format {format!r} can't be written: use one of {', '.join(FORMATS)}")
     # the entry describes diffusers' keys; with it beside Kohya's, diffusers refuses the file

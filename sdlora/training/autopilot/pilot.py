@@ -1,7 +1,6 @@
 """The search: which settings to try, for how long, and when the best of them goes on to the end."""
 
 import time
-from collections.abc import Collection
 from typing import Any
 
 from accelerate import Accelerator
@@ -22,36 +21,24 @@ from .questions import Changes, Question, questions, searched
 from .record import Record, Trial
 from .timing import Timing
 
+CLEARLY = 0.05  # of what was gained so far: what is better by less after a few steps is often worse after many
 HOPES = 2  # so many times in a row a longer training may be no better before it is taken for too long
 
 
 def refuse_search(material: Material, processes: int) -> None:
     """Raises `Error` where nothing can be searched for."""
     if processes > 1:
-        raise Error("preset = auto searches in one process: start it alone, then train with what it chose in several")
+        raise Error(
+            "preset = auto searches in one process: start it alone, then train its run's config.toml in several, with "
+            "--preset style --time-budget auto"
+        )
     if not material.holdout:
         raise Error("preset = auto compares by held-out images, and there are none: give more images, or a holdout")
 
 
-def searched_for(
-    start: ResolvedConfig,
-    ready: Prepared,
-    run: RunFolder,
-    accelerator: Accelerator,
-    reporter: Reporter,
-    interrupts: Interrupts,
-    began: float,
-) -> ResolvedConfig:
-    """The settings to train with, once they are found. `began` is when this process took up the run, by the monotonic
-    clock."""
-    record = Record.read(run.path)
-    if record is not None and record.chosen is not None:
-        return start
-    return Autopilot(start, explicit(run.asked()), ready, run, accelerator, reporter, interrupts, began).choose()
-
-
 class Autopilot:
-    """Of one run, which begins with the settings `start`; `asked` are those that the user gave, which stay.
+    """Of one run, which begins with the settings `start`, but for those that the user gave, which stay. `began` is when
+    this process took up the run, by the monotonic clock.
 
     A killed search goes on where it was: what was tried stands in the run's `autopilot.json`.
     """
@@ -59,7 +46,6 @@ class Autopilot:
     def __init__(
         self,
         start: ResolvedConfig,
-        asked: Collection[str],
         ready: Prepared,
         run: RunFolder,
         accelerator: Accelerator,
@@ -67,21 +53,30 @@ class Autopilot:
         interrupts: Interrupts,
         began: float,
     ) -> None:
+        asked, self._resumed = explicit(run.asked()), start
         self._record = Record.begun(run.path, searched(start))
-        start = start.model_copy(update=self._record.start)  # a search that was stopped left what was best until then
+        # a search that was stopped left what was best until then; its steps may have been given since, by --continue
+        kept = {"steps"} if {"steps", "epochs"} & asked else set()
+        start = start.model_copy(update={key: v for key, v in self._record.start.items() if key not in kept})
         self._start = start.model_copy(update={"schedule": "constant_with_warmup", "schedule_args": {}})
         self._final, self._asked = start, asked
         self._ready, self._run, self._reporter = ready, run, reporter
         self._examples = start.batch_size * start.gradient_accumulation
         self._probes = Probes(ready, run, accelerator, interrupts)
-        self._interrupts = interrupts
+        self._interrupts, self._processes = interrupts, accelerator.num_processes
         self._timing = Timing(self._record, start, asked, began)
 
     def choose(self) -> ResolvedConfig:
         """The settings to train with; the run's newest checkpoint is then that of the probe that had them. Where
-        somebody asks to stop meanwhile, those that are the best so far."""
+        somebody asks to stop meanwhile, those that are the best so far; where the search is over, those it ended with.
+        """
+        if self._record.chosen is not None:
+            return self._resumed
+        refuse_search(self._ready.material, self._processes)
         try:
             with self._interrupts:
+                # from here on it hears `control.json`: who wants it to stop asks there, and need not end the process
+                self._run.write_status("running", 0, self._final.steps)
                 self._look_at_base()
                 best = self._search()
                 best, step = self._go_on(best)
@@ -118,6 +113,8 @@ class Autopilot:
             f"autopilot: {duration(self._record.budget)} in all, {steps} steps a probe, asking for "
             f"{', '.join(question.words for question in open_[: self._record.questions]) or 'nothing but the steps'}"
         )
+        if self._timing.too_long(best):
+            self._reporter.warn("steps or epochs are given, so that all takes longer than the time budget")
         for question in open_[: self._record.questions]:
             best = self._answer(question, best, steps)
         return best
@@ -139,8 +136,11 @@ class Autopilot:
         return trial.changes | {key: value for key, value in changes.items() if key not in self._asked}
 
     def _better(self, one: Trial, other: Trial, steps: int) -> Trial:
+        """The other one, if it is clearly better."""
         first, second = one.loss_at(steps), other.loss_at(steps)
-        return other if second is not None and (first is None or second < first) else one
+        if first is None or second is None:
+            return one if second is None else other
+        return other if first - second > CLEARLY * (self._record.base_loss - first) else one
 
     def _go_on(self, best: Trial) -> tuple[Trial, int]:
         """Train the best on at its learning rate, until half of the steps that there is time for are done, or it gets

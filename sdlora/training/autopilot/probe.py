@@ -49,9 +49,9 @@ class Probes:
             if before:
                 learning.restore(before)
             rows = list(before.states["rows"]["rows"]) if before else []
-            steps_began = time.perf_counter()
+            done = len(rows)
             try:
-                for step in range(before.step if before else 0, steps):
+                for step in range(done, steps):
                     self._refuse_if_asked()
                     rows.append(_one_step(step, learning, stepping))
             except Exception as problem:  # a loss that is no number, or no memory: other settings may do
@@ -59,12 +59,11 @@ class Probes:
                     raise
                 trial.problem = str(problem).partition(":")[0]
                 return
-            seconds = time.perf_counter() - steps_began
             loss = self._glance(denoiser, learning)
             learning.checkpoint(steps, rows={"rows": rows}).save(self._folder(number))
         trial.losses.append((steps, loss))
-        trial.seconds += seconds
-        trial.glance_seconds = time.perf_counter() - began - seconds
+        trial.seconds = sum(row["seconds"] for row in rows)  # of all its steps, whichever process took them
+        trial.glance_seconds = time.perf_counter() - began - sum(row["seconds"] for row in rows[done:])
 
     def look_at_base(self, config: ResolvedConfig) -> tuple[dict[str, Any], float]:
         """Measure and draw the base itself: a row for the metrics, and the loss as the probes' is taken."""

@@ -10,6 +10,7 @@ from typing import Any
 from ...bases import Base
 from ...errors import Error
 from ..config import ResolvedConfig
+from ..optimiser import kind_of
 from ..targets import select
 
 Changes = dict[str, Any]
@@ -40,7 +41,8 @@ def questions(config: ResolvedConfig, asked: Collection[str], base: Base) -> lis
         Question("targets", ("targets",), lambda now: [c for c in _other_targets(now) if _has(base, c["targets"])]),
         Question("rank", ("rank", "alpha"), lambda now: [_wider(now, 2), _wider(now, 0.5)]),
     ]
-    settled = {*asked, *UNUSED.get(config.kind, ())}
+    finds_it = ("learning_rate",) if kind_of(config.optimiser).slower is None else ()  # the optimiser itself
+    settled = {*asked, *UNUSED.get(config.kind, ()), *finds_it}
     return [question for question in every if not set(question.keys) & settled]
 
 

@@ -5,7 +5,8 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from ..config import ResolvedConfig, seconds_of
+from ..config import ResolvedConfig
+from ..config_values import seconds_of
 from .questions import Question
 from .record import Record, Trial
 
@@ -59,6 +60,10 @@ class Timing:
                     break
             self.save()
         return record.probe_steps
+
+    def too_long(self, best: Trial) -> bool:
+        """Whether the steps that were asked for take longer than there is time."""
+        return self._fixed and self._start.steps * _each(best) > self.left
 
     def allows(self, best: Trial, steps: int) -> bool:
         """Whether there is time for one more probe, and for the best to go on twice as long as it did."""

@@ -35,6 +35,10 @@ class BottleneckLayer(Layer):
             "up_bias": torch.zeros(out),
         }
 
+    def forward(self, x: Tensor, *args: object, **kwargs: object) -> Tensor:
+        out = self.base(x, *args, **kwargs)
+        return out + self._change(x, out) if self.enabled else out  # what is dropped out is of `out`, not of `x`
+
     def _change(self, x: Tensor, out: Tensor) -> Tensor:
         entry = self.dropout(out) if self.training else out
         narrow = F.gelu(F.linear(entry, self.down.to(out.dtype), self.down_bias.to(out.dtype)))

@@ -22,11 +22,16 @@ class DoRALayer(LoRALayer):
     magnitude: nn.Parameter
 
     def _starts(self, plan: Plan, path: str) -> dict[str, Tensor]:
+        self._square()
+        shape = (-1, *(1 for _ in self.base.weight.shape[1:]))
+        return super()._starts(plan, path) | {"magnitude": self._squares.sqrt().view(shape)}
+
+    def _square(self) -> None:
+        """‖W‖² of each output (out)."""
         frozen = dequantised(self.base.weight)
         weight = (self.base.weight if frozen is None else frozen).detach().float()
         self._squares = weight.square().flatten(1).sum(1)
-        shape = (-1, *(1 for _ in weight.shape[1:]))
-        return super()._starts(plan, path) | {"magnitude": self._squares.sqrt().view(shape)}
+        self._squared = id(self.base.weight)
 
     def _change(self, x: Tensor, out: Tensor) -> Tensor:
         ratio = self.magnitude / self._norms(x.dtype)
@@ -38,6 +43,8 @@ class DoRALayer(LoRALayer):
     @torch.no_grad()
     def _norms(self, dtype: torch.dtype) -> Tensor:
         """‖W + D‖ of each output in fp32, (out, 1, …): ‖W‖² + 2⟨W, D⟩ + ‖D‖², which needs no matrix as large as W."""
+        if self._squared != id(self.base.weight):  # memory ran short, and it was rounded to fewer bits
+            self._square()
         down, up = self.down.flatten(1), self.scale * self.up.flatten(1)
         product = F.conv2d if self.up.ndim == 4 else F.linear
         shared = product(self.down.to(dtype), self.base.weight).flatten(1).T.float()  # W · downᵀ

@@ -69,7 +69,9 @@ class StartedLoRA(LoRALayer):
         return {"down": starts[0].reshape(down), "up": starts[1].reshape(up)}
 
     def _change(self, x: Tensor, out: Tensor) -> Tensor:
-        return self._product(x, self.down, self.up) - self._product(x, self.start_down, self.start_up)
+        """As `update_of` writes it: the difference of two products as large as W would be lost in half precision."""
+        first = self._product(x, self.down, self.up - self.start_up)
+        return first + self._product(x, self.down - self.start_down, self.start_up)
 
     @staticmethod
     def update_of(weights: Mapping[str, Tensor], scale: float) -> LoRA:

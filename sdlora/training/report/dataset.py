@@ -13,7 +13,7 @@ from ...data.views import centred
 from ...errors import Error
 from ...files import write_text
 from ..config import ResolvedConfig
-from ..defaults import arithmetic
+from ..lengths import arithmetic
 from ..material import Material
 from ..preparation import viewing_of
 from ..run_folder import RunFolder

@@ -125,3 +125,13 @@ def test_the_penalty_keeps_triplets_apart_and_shows_nowhere():
         optimiser.step()
     assert layer.skew().item() < 0.9 * before
     assert layer.values.grad is None or not layer.values.grad.any()
+
+
+def test_a_step_that_the_loss_scaler_skips_teaches_nothing():
+    layer = learned(made(nn.Linear(10, 7).requires_grad_(False)))
+    budget = RankBudget([layer], 100)
+    for step, scale in ((1, 1.0), (2, float("inf")), (3, 1.0)):
+        layer.zero_grad()
+        (layer(torch.ones(4, 10)) * scale).square().mean().backward()
+        budget.after(step)
+    assert layer.importance.isfinite().all() and layer.importance.min() > 0

@@ -22,7 +22,9 @@ def test_a_run_from_start_to_picture(small, images, tmp_path, mini):
         "sample_prompts": [f"{prompt} --s 3"],
     }
     run = sdlora.train(small(tmp_path, **settings), quiet=True)
-    whole = sdlora.load_adapter(run.adapter_path).updates
+    adapter = sdlora.load_adapter(run.adapter_path)
+    assert adapter.metadata["ss_network_module"] == "sdlora.bottleneck", "no other program is to take it for a LoRA"
+    whole = adapter.updates
     assert all(isinstance(update, Bottleneck) and update.rank == 4 for update in whole.values())
     assert {path.rpartition("attn")[2] for path in whole} > {"1.to_out.0", "2.to_out.0"}
     assert run.holdout_loss_after < run.holdout_loss_before

@@ -143,3 +143,16 @@ def test_dora_s_output_and_gradients_are_peft_s(make):
 def test_a_lokr_of_two_whole_factors_has_no_scale():
     layer = learned(made(nn.Linear(48, 28).requires_grad_(False), "lokr", rank=16))
     assert set(layer.weights) == {"w1", "w2"} and layer.as_update().scale == 1
+
+
+def test_dora_s_lengths_are_of_the_weight_that_there_is():
+    """Also after memory ran short and the frozen weight was rounded to fewer bits."""
+    torch.manual_seed(1)
+    base, x = nn.Linear(48, 28).requires_grad_(False), torch.randn(5, 48)
+    layer = learned(made(base, "dora"))
+    base.weight = nn.Parameter((base.weight * 16).round() / 16, requires_grad=False)
+    fresh = made(base, "dora")
+    with torch.no_grad():
+        for name, weight in fresh.weights.items():
+            weight.copy_(layer.weights[name])
+    assert torch.equal(layer(x), fresh(x))

@@ -115,3 +115,16 @@ def test_a_weight_of_fewer_ranks_than_asked_for(start):
     assert all(weight.isfinite().all() for weight in layer.weights.values())
     with pytest.raises(Error, match="at least the rank 8"):
         made(base, start, rank=8)
+
+
+def test_half_precision_trains_what_the_file_says(start):
+    """A change of a thousandth of the factors is not lost in what they are a part of."""
+    torch.manual_seed(2)
+    base, x = nn.Linear(96, 80).requires_grad_(False).bfloat16(), torch.randn(32, 96).bfloat16()
+    layer = made(base, start, rank=8)
+    with torch.no_grad():
+        for weight in layer.weights.values():
+            weight += 1e-3 * weight.std() * torch.randn_like(weight)
+    change = x.float() @ layer.as_update().delta(base.weight.float()).T
+    acted = layer._change(x, base(x)).float()
+    assert (acted - change).norm() < 0.02 * change.norm()
