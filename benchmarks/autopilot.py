@@ -103,6 +103,16 @@ def lines(dataset: str, seed: int, arms: tuple[Arm, Arm]) -> Iterator[str]:
         )
 
 
+def told(pairs: dict[str, list[tuple[Arm, Arm]]]) -> str:
+    """What the autopilot gains by dataset, and over all."""
+    gains = {name: statistics.mean(auto.change - preset.change for preset, auto in own) for name, own in pairs.items()}
+    each = ", ".join(f"{name} {100 * gain:+.2f}" for name, gain in gains.items())
+    return (
+        f"Autopilot against preset, points of held-out loss (less is better), mean over seeds: {each}; "
+        f"mean {100 * statistics.mean(gains.values()):+.2f}."
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", choices=DATASETS)
@@ -116,19 +126,16 @@ def main() -> None:
     ]
     print("\n".join(rows), flush=True)
     pairs: dict[str, list[tuple[Arm, Arm]]] = {}
-    for dataset in [given.dataset] if given.dataset else DATASETS:
-        for seed in range(given.seeds or SEEDS):
+    whole = not (given.dataset or given.seeds or given.steps)
+    for seed in range(given.seeds or SEEDS):
+        for dataset in [given.dataset] if given.dataset else DATASETS:
             pairs.setdefault(dataset, []).append(compared(dataset, seed, given.steps))
             rows += (new := list(lines(dataset, seed, pairs[dataset][-1])))
             print("\n".join(new), flush=True)
-    gains = {name: statistics.mean(auto.change - preset.change for preset, auto in own) for name, own in pairs.items()}
-    told = ", ".join(f"{name} {100 * gain:+.2f}" for name, gain in gains.items())
-    rows += ["", f"Autopilot against preset, points of held-out loss (less is better), mean over seeds: {told}; "
-             f"mean {100 * statistics.mean(gains.values()):+.2f}."]  # fmt: skip
-    print("\n".join(rows[-2:]))
-    if not (given.dataset or given.seeds or given.steps):
-        head = [f"# Autopilot\n\n{machine()}, load before {before}. `python -m benchmarks.autopilot`\n"]
-        write_text(RESULTS, "\n".join([*head, *rows]) + "\n")
+            if whole:  # it takes long: what there is by now
+                head = f"# Autopilot\n\n{machine()}, load before {before}. `python -m benchmarks.autopilot`\n"
+                write_text(RESULTS, "\n".join([head, *rows, "", told(pairs)]) + "\n")
+    print(told(pairs))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
 from sdlora.adapters import load_adapter, save_adapter
-from sdlora.resources import MINI
 from tests.adapters.made import ATTENTION, FEED_FORWARD, TEXT_ATTENTION, random_adapter
+from tests.by_diffusers import drawn, mini_pipeline
 
 PROMPT, NEGATIVE = "octopus, flat style, blue background", "red"
 
@@ -21,8 +21,7 @@ def file(mini, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pipeline(file):
-    pipeline = StableDiffusionPipeline.from_pretrained(MINI, safety_checker=None, local_files_only=True)
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = mini_pipeline()
     pipeline.load_lora_weights(file, adapter_name="octopus")
     return pipeline
 
@@ -46,15 +45,7 @@ def test_the_same_picture(sampler, scheduler, options, weight, file, pipeline, m
     (ours,) = mixer.generate(PROMPT, NEGATIVE, **settings)
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **options)
     pipeline.set_adapters(["octopus"], [weight])
-    theirs = pipeline(
-        PROMPT,
-        negative_prompt=NEGATIVE,
-        width=128,
-        height=64,
-        num_inference_steps=6,
-        guidance_scale=4.0,
-        generator=torch.Generator().manual_seed(5),
-    ).images[0]
+    theirs = drawn(pipeline, PROMPT, NEGATIVE, **{key: settings[key] for key in ("size", "steps", "guidance", "seed")})
     assert difference(ours.image, theirs) < 1
     assert difference(ours.image, plain.image) > 3
 

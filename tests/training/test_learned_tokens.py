@@ -1,8 +1,9 @@
 """The trigger as a learned token: alone and with layers, in files that others read, drawn with and resumed."""
 
+import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler
 from PIL import Image, ImageChops
 from safetensors.torch import load_file
 
@@ -13,12 +14,12 @@ from sdlora.bases import load_base
 from sdlora.bases.random_base import random_base
 from sdlora.errors import Error
 from sdlora.evaluation import evaluate
-from sdlora.resources import MINI
 from sdlora.sampling.conditioning import condition
 from sdlora.sampling.prompts import encode, read_ids, tokenize
 from sdlora.training.keeping import keep
 from sdlora.training.learned_tokens import LearnedEmbedding, put_tokens, take_tokens_out, tokens_of, tokens_put
 from sdlora.training.run_folder import RunFolder
+from tests.by_diffusers import drawn, mini_pipeline
 
 ALONE = {"targets": ["tokens"], "trigger": "wug style", "token_learning_rate": 1e-2}
 BOTH = ALONE | {"targets": ["unet.mid_block", "tokens"], "token_vectors": 3, "token_start": "red apple"}
@@ -112,21 +113,18 @@ def test_captions_are_read_as_prompts_are():
 
 def test_diffusers_draws_the_same_with_both_files(small, tmp_path, mini):
     run = sdlora.train(small(tmp_path, **BOTH, steps=2, choose="last", save_dtype="fp32"), quiet=True)
-    pipeline = StableDiffusionPipeline.from_pretrained(MINI, safety_checker=None, local_files_only=True)
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = mini_pipeline()
     pipeline.load_textual_inversion(str(tmp_path / "embeddings" / "disc" / "wug style.safetensors"))
     layers = {key: value for key, value in load_file(run.adapter_path).items() if "bundle_emb" not in key}
     pipeline.load_lora_weights(layers)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
-    settings = {"num_inference_steps": 3, "guidance_scale": 4.0, "height": 64, "width": 64}
-    generator = torch.Generator().manual_seed(1)
-    theirs = pipeline("a disc, wug style", generator=generator, **settings).images[0]
+    theirs = drawn(pipeline, "a disc, wug style", size=(64, 64), steps=3, guidance=4.0, seed=1)
     mixer = sdlora.Mixer(mini)
     mixer.set({str(run.adapter_path): 1.0})
     recipe = {"seed": 1, "steps": 3, "size": 64, "guidance": 4.0, "sampler": "DDIM"}
     ours = mixer.generate("a disc, wug style", **recipe)[0].image
     mixer.clear()
-    assert greatest_difference(theirs, ours) <= 1
+    assert np.abs(np.asarray(ours, dtype=float) - theirs).max() <= 1
 
 
 def test_sdxl_has_vectors_for_both_encoders(small, tmp_path):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
 from PIL import Image
 from safetensors import safe_open
 
@@ -26,6 +25,7 @@ from sdlora.training.preparation import checkpoint_gradients
 from sdlora.training.run_folder import RunFolder
 from sdlora.training.targets import select
 from tests.bases.written import narrow, write_folder, write_single_file
+from tests.by_diffusers import drawn, sdxl_pipeline
 from tests.training.test_processes import launch
 
 TARGETS = ["attention", "feed_forward", "text_attention", "text_mlp"]
@@ -34,27 +34,12 @@ PARTS += ["text_encoder_2.text_model.encoder.layers.31.mlp"]
 PROMPT, NEGATIVE = "red disc", "blue"
 
 
-def pipeline(base):
-    made = StableDiffusionXLPipeline(
-        vae=base.vae,
-        text_encoder=base.text_encoders[0],
-        text_encoder_2=base.text_encoders[1],
-        tokenizer=base.tokenizers[0],
-        tokenizer_2=base.tokenizers[1],
-        unet=base.unet,
-        scheduler=EulerDiscreteScheduler.from_config(base.scheduler_config),
-        add_watermarker=False,
-    )
-    made.set_progress_bar_config(disable=True)
-    return made
-
-
 def test_the_unet_is_asked_as_diffusers_asks_it():
     base = narrow("sdxl")
     generator = torch.Generator().manual_seed(3)
     noisy, timesteps = torch.randn(1, 4, 8, 8, generator=generator), torch.tensor([500])
     sizes = torch.tensor([[600.0, 400.0, 5.0, 7.0, 64.0, 64.0]])
-    states, _, pooled, _ = pipeline(base).encode_prompt(PROMPT, device="cpu", do_classifier_free_guidance=False)
+    states, _, pooled, _ = sdxl_pipeline(base).encode_prompt(PROMPT, device="cpu", do_classifier_free_guidance=False)
     with torch.no_grad():
         added = {"text_embeds": pooled, "time_ids": sizes}
         theirs = base.unet(noisy, timesteps, states, added_cond_kwargs=added).sample
@@ -115,19 +100,9 @@ def test_diffusers_draws_our_picture_from_the_file(trained):
     plain = np.asarray(mixer.generate(PROMPT, NEGATIVE, **settings)[0].image, dtype=float)
     mixer.set({str(trained.adapter_path): 1.0})
     ours = np.asarray(mixer.generate(PROMPT, NEGATIVE, **settings)[0].image, dtype=float)
-    theirs = pipeline(random_base("sdxl", seed=5, narrow=True))
+    theirs = sdxl_pipeline(random_base("sdxl", seed=5, narrow=True))
     theirs.load_lora_weights(trained.adapter_path)
-    drawn = theirs(
-        PROMPT,
-        negative_prompt=NEGATIVE,
-        width=64,
-        height=64,
-        num_inference_steps=3,
-        guidance_scale=5.0,
-        generator=torch.Generator().manual_seed(7),
-        output_type="np",
-    ).images[0]
-    assert np.abs(ours - 255 * drawn).max() < 1
+    assert np.abs(ours - drawn(theirs, PROMPT, NEGATIVE, size=(64, 64), steps=3, guidance=5.0, seed=7)).max() < 1
     assert np.abs(ours - plain).mean() > 1, "one step shows"
 
 

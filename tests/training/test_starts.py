@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler
 
 import sdlora
 from sdlora.bases import load_base
 from sdlora.errors import Error
-from sdlora.resources import MINI
 from sdlora.training.checkpoint_adapters import adapter_of
 from sdlora.training.checkpoints import Checkpoint
 from sdlora.training.run_folder import RunFolder
+from tests.by_diffusers import drawn, mini_pipeline
 
 TARGETS = ["unet.mid_block", "unet.up_blocks.1.attentions", "text_encoder.text_model.encoder.layers.0.self_attn"]
 WAYS = {"pissa": {"start": "pissa"}, "orthogonal": {"start": "orthogonal"}, "adaptive": {"adaptive_rank": True}}
@@ -96,26 +96,18 @@ def test_diffusers_draws_our_picture(run):
     plain = np.asarray(mixer.generate("red disc", **drawing)[0].image, dtype=float)
     mixer.set({str(run.adapter_path): 1.0})
     ours = np.asarray(mixer.generate("red disc", **drawing)[0].image, dtype=float)
-    pipeline = StableDiffusionPipeline.from_pretrained(MINI, safety_checker=None, local_files_only=True)
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = mini_pipeline()
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.load_lora_weights(run.adapter_path)
-    theirs = pipeline(
-        "red disc",
-        width=64,
-        height=64,
-        num_inference_steps=4,
-        guidance_scale=4.0,
-        generator=torch.Generator().manual_seed(5),
-    ).images[0]
-    assert np.abs(ours - np.asarray(theirs, dtype=float)).max() <= 1
+    theirs = drawn(pipeline, "red disc", size=(64, 64), steps=4, guidance=4.0, seed=5)
+    assert np.abs(ours - theirs).max() <= 1
     assert np.abs(ours - plain).mean() > 0.3
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"adaptive_rank": True, "ema": 0.9}, "leave ema out"),
+        ({"adaptive_rank": True, "ema": 0.9}, "set ema to 0"),
         ({"adaptive_rank": True, "start": "pissa"}, "leave start = pissa out"),
         ({"start": "pissa", "kind": "lokr"}, "start = pissa is for low-rank updates"),
         ({"start": "orthogonal", "rank": 512}, "of at least the rank 512"),

@@ -11,7 +11,8 @@ from .questions import Question
 from .record import Record, Trial
 
 FIRST = 8  # steps of the first probe, after which it is known how long a step takes; fewer tell nothing
-PROBING = 0.4  # of the time goes into probes at the most: the best one's steps are no loss, but the others' are
+TELLING = 6  # a probe has at least this part of the usual steps: after fewer, the fastest is ahead and not the best
+PROBING = 0.3  # of the time goes into probes at the most: the best one's steps are no loss, but the others' are
 MEASURING = 0.2  # of the time that is left goes into measurements on the way
 USUAL = 2.0  # times the usual steps' time are given to a run that has no time budget
 
@@ -51,11 +52,12 @@ class Timing:
             usual = self._earlier + time.monotonic() - self._began + 2 * record.look_seconds
             record.budget = seconds_of(self._start.time_budget) or usual + USUAL * self._start.steps * each
             longest = max(self.first_steps, self._start.steps // 4)
-            record.probe_steps, record.questions = self.first_steps, 0
+            shortest = max(self.first_steps, self._start.steps // TELLING)
+            record.probe_steps, record.questions = shortest, 0
             for asked in range(len(open_), 0, -1):
                 probes = 1 + sum(len(question.alternatives(first.changes)) for question in open_[:asked])
                 steps = math.floor((PROBING * self.left / probes - first.glance_seconds) / each)
-                if steps >= self.first_steps:
+                if steps >= shortest:
                     record.probe_steps, record.questions = min(steps, longest), asked
                     break
             self.save()

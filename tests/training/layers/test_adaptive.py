@@ -10,18 +10,6 @@ from sdlora.training.adaptive_rank import RankBudget, penalty
 from sdlora.training.layers import Plan, layer_for, updates_from
 from sdlora.training.layers.adaptive import first_rank
 
-BASES = {
-    "linear": (lambda: nn.Linear(48, 28), (2, 5, 48)),
-    "convolution": (lambda: nn.Conv2d(12, 20, 3, padding=1), (2, 12, 9, 7)),
-}
-
-
-@pytest.fixture(params=BASES)
-def base_and_input(request):
-    make, shape = BASES[request.param]
-    torch.manual_seed(1)
-    return make().requires_grad_(False), torch.randn(shape)
-
 
 def made(base, rank=4, path="unet.a"):
     return layer_for(base, Plan(rank, 2.0, adaptive=True, seed=4), path)

@@ -10,21 +10,6 @@ from torch import nn
 from sdlora.adapters.updates import update_from
 from sdlora.training.layers import KINDS, Plan, layer_for, updates_from
 
-BASES = {
-    "linear": (lambda: nn.Linear(48, 28), (2, 5, 48)),
-    "linear without bias": (lambda: nn.Linear(48, 28, bias=False), (2, 5, 48)),
-    "convolution": (lambda: nn.Conv2d(12, 20, 3, padding=1), (2, 12, 9, 7)),
-    "strided": (lambda: nn.Conv2d(12, 20, 3, stride=2, padding=1), (2, 12, 9, 8)),
-    "one by one": (lambda: nn.Conv2d(12, 20, 1), (2, 12, 5, 5)),
-}
-
-
-@pytest.fixture(params=BASES)
-def base_and_input(request):
-    make, shape = BASES[request.param]
-    torch.manual_seed(1)
-    return make().requires_grad_(False), torch.randn(shape)
-
 
 @pytest.fixture(params=[kind for kind in KINDS if kind != "bottleneck"])  # which nothing merged can stand for
 def kind(request):

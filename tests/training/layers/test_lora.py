@@ -13,22 +13,6 @@ def made(base, rank=3, alpha=2.0, dropout=0.0, seed=0):
     return layer_for(base.requires_grad_(False), Plan(rank, alpha, dropout=dropout, seed=seed), "unet.a")
 
 
-BASES = {
-    "linear": (lambda: nn.Linear(12, 7), (2, 5, 12)),
-    "linear without bias": (lambda: nn.Linear(12, 7, bias=False), (2, 5, 12)),
-    "convolution": (lambda: nn.Conv2d(6, 8, 3, padding=1), (2, 6, 9, 7)),
-    "strided": (lambda: nn.Conv2d(6, 8, 3, stride=2, padding=1), (2, 6, 9, 8)),
-    "one by one": (lambda: nn.Conv2d(6, 8, 1), (2, 6, 5, 5)),
-}
-
-
-@pytest.fixture(params=BASES)
-def base_and_input(request):
-    make, shape = BASES[request.param]
-    torch.manual_seed(1)
-    return make(), torch.randn(shape)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_at_first_it_is_the_frozen_layer(base_and_input, dtype):
     base, x = base_and_input

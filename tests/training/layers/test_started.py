@@ -10,17 +10,6 @@ from sdlora.errors import Error
 from sdlora.training.layers import Plan, layer_for, updates_from
 
 PEFT_NAMES = {"pissa": "pissa", "orthogonal": "olora"}
-BASES = {
-    "linear": (lambda: nn.Linear(48, 28), (2, 5, 48)),
-    "convolution": (lambda: nn.Conv2d(12, 20, 3, padding=1, stride=2), (2, 12, 9, 7)),
-}
-
-
-@pytest.fixture(params=BASES)
-def base_and_input(request):
-    make, shape = BASES[request.param]
-    torch.manual_seed(1)
-    return make().requires_grad_(False), torch.randn(shape)
 
 
 @pytest.fixture(params=PEFT_NAMES)
@@ -76,7 +65,7 @@ def test_saved_as_a_lora_of_the_base_as_it_was(base_and_input, start):
     with torch.no_grad():
         merged.weight += update.delta(base.weight)
     torch.testing.assert_close(layer(x), merged(x), rtol=1e-4, atol=1e-5)
-    assert (layer(x) - base(x)).norm() > 0.01 * base(x).norm()
+    assert (layer(x) - base(x)).norm() > 1e-3 * base(x).norm(), "something was trained"
     saved = {f"unet.a.{name}": t.detach() for name, t in {**layer.weights, **layer.constants}.items()}
     (again,) = updates_from(saved, Plan(3, 2.0, start=start)).values()
     assert torch.equal(again.delta(base.weight), update.delta(base.weight))
