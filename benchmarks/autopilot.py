@@ -1,6 +1,6 @@
 """What `preset = "auto"` finds against the shipped presets, in the same time, on the three sample datasets.
 
-`python -m benchmarks.autopilot` writes `benchmarks/results/autopilot.md` in about ten minutes on two quiet cores;
+`python -m benchmarks.autopilot` writes `benchmarks/results/autopilot.md` in about half an hour on one core;
 `--dataset NAME` does one of them, `--seeds N` as many seeds, `--steps N` shortens the presets, and all only print.
 First the preset is trained, then the autopilot with the preset's time, from the call to the written file, as its
 budget, and the preset's prior preservation. Every second held-out picture is what both choose by, and those in between
@@ -30,7 +30,7 @@ from sdlora.training.run_folder import RunFolder
 from .machine import load, machine
 
 RESULTS = Path(__file__).parent / "results" / "autopilot.md"
-DATASETS, SEEDS = ("clay", "ink", "blob"), 2
+DATASETS, SEEDS = ("clay", "ink", "blob"), 1
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from sdlora.bases.base import PREDICTION_TYPES, Base, vae_dtype
+from sdlora.bases.base import PREDICTION_TYPES, Base
+from sdlora.bases.base import vae_dtype as usual_vae_dtype
 from sdlora.bases.family import another_model, family_of_unet, refiner
 from sdlora.bases.geometry import geometry_of
 from sdlora.errors import Error
@@ -26,7 +27,7 @@ _WEIGHTS_NAMES = [
 _TEXT_CLASSES = {"CLIPTextModel": CLIPTextModel, "CLIPTextModelWithProjection": CLIPTextModelWithProjection}
 
 
-def load_folder(folder: Path, path: str, dtype: torch.dtype) -> Base:
+def load_folder(folder: Path, path: str, dtype: torch.dtype, vae_dtype: torch.dtype | None = None) -> Base:
     """Read a diffusers folder into a `Base` on the CPU. `path` is the name that the user gave, for messages."""
     if not (folder / "model_index.json").is_file():
         raise Error(
@@ -37,6 +38,7 @@ def load_folder(folder: Path, path: str, dtype: torch.dtype) -> Base:
     _refuse_other_pipelines(index, path)
     family = family_of_unet(read_json(folder / "unet" / "config.json", path), path)
     encoders = ["text_encoder", "text_encoder_2"] if family == "sdxl" else ["text_encoder"]
+    for_vae = vae_dtype or usual_vae_dtype(family, dtype)
     unet = load_component(UNet2DConditionModel, folder / "unet", f"unet of {path}", dtype)
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json", path)
     stated = "prediction_type" in scheduler
@@ -49,7 +51,7 @@ def load_folder(folder: Path, path: str, dtype: torch.dtype) -> Base:
         prediction_type=scheduler["prediction_type"],
         prediction_reason="the folder's scheduler config" if stated else "the folder's scheduler config names no other",
         unet=unet,
-        vae=load_component(AutoencoderKL, folder / "vae", f"vae of {path}", vae_dtype(family, dtype)),
+        vae=load_component(AutoencoderKL, folder / "vae", f"vae of {path}", for_vae),
         text_encoders=[
             load_component(_text_class(index, name), folder / name, f"{name} of {path}", dtype) for name in encoders
         ],

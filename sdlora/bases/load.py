@@ -19,6 +19,7 @@ def load_base(
     path: str | Path = "mini",
     *,
     dtype: torch.dtype = torch.float32,
+    vae_dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     prediction_type: str | None = None,
     zero_terminal_snr: bool | None = None,
@@ -27,17 +28,18 @@ def load_base(
 ) -> Base:
     """Load a frozen base: `mini`, a diffusers folder, a single `.safetensors`/`.ckpt` checkpoint, or a hub id.
 
-    `dtype` is what the weights are cast to, however they are stored; `prediction_type` and `zero_terminal_snr`,
-    see `set_zero_terminal_snr`, override what is found out; `revision` is a hub id's branch, tag or commit; `vae` is
+    `dtype` is what the weights are cast to, however they are stored, and `vae_dtype` those of the VAE (None: as
+    `base.vae_dtype` has it); `prediction_type` and `zero_terminal_snr`, see `set_zero_terminal_snr`, override what is
+    found out; `revision` is a hub id's branch, tag or commit; `vae` is
     one to put in the place of the base's own, see `swap_vae`.
     Raises `Error` when there is no such model or it is of another kind.
     """
     asked = None if prediction_type is None else Prediction(checked(prediction_type), "as asked for")
     name, location = str(path), locate(path, revision)
     if location.is_file():
-        base = load_single_file(location, name, dtype, device, asked)
+        base = load_single_file(location, name, dtype, vae_dtype, device, asked)
     else:
-        base = load_folder(location, name, dtype).to(device)
+        base = load_folder(location, name, dtype, vae_dtype).to(device)
         if asked:
             settle(base, asked)
     if zero_terminal_snr is not None:

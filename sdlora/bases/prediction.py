@@ -1,12 +1,15 @@
 """What a base's UNet predicts, the noise (epsilon) or the velocity (v), and how that was found out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from sdlora.bases.base import PREDICTION_TYPES, Base, PredictionType
 from sdlora.errors import Error
+from sdlora.precision import fastest_dtype
 
 ZERO_TERMINAL_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}  # as diffusers' schedulers say it
 PROBE_SIDE = 32  # latent pixels: small enough for a CPU, large enough for four levels
@@ -51,12 +54,26 @@ def probe(base: Base) -> Prediction:
     generator = torch.Generator().manual_seed(PROBE_SEED)
     noise = torch.randn(1, base.unet.config["in_channels"], PROBE_SIDE, PROBE_SIDE, generator=generator)
     last = base.scheduler_config["num_train_timesteps"] - 1
-    context, added = _empty_prompt(base)
-    given = noise.to(base.device, base.dtype)
-    answer = base.unet(given, last, encoder_hidden_states=context, added_cond_kwargs=added).sample.float().cpu()
+    with _quick(base):
+        context, added = _empty_prompt(base)
+        given = noise.to(base.device, base.dtype)
+        answer = base.unet(given, last, encoder_hidden_states=context, added_cond_kwargs=added).sample.float().cpu()
     correlation = torch.corrcoef(torch.stack([noise.flatten(), answer.flatten()]))[0, 1].item()
     found: PredictionType = "epsilon" if correlation > 0.5 else "v_prediction"
     return Prediction(found, f"a one-step probe: on pure noise its output correlates {correlation:.2f} with that noise")
+
+
+@contextmanager
+def _quick(base: Base) -> Iterator[None]:
+    """Within it, a base on a CPU is in a precision that this CPU is fast in; fp32 holds all others' numbers."""
+    dtype = base.dtype
+    slow = base.device.type == "cpu" and dtype not in (torch.float32, fastest_dtype("cpu"))
+    networks = [base.unet, *base.text_encoders] if slow else []
+    for network in networks:
+        nn.Module.to(network, torch.float32)
+    yield
+    for network in networks:
+        nn.Module.to(network, dtype)
 
 
 def _empty_prompt(base: Base) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

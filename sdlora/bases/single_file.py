@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from sdlora.bases import original_layout as layout
-from sdlora.bases.base import Base, Family, vae_dtype
+from sdlora.bases.base import Base, Family
+from sdlora.bases.base import vae_dtype as usual_vae_dtype
 from sdlora.bases.checkpoint_file import read_checkpoint
 from sdlora.bases.family import family_of_checkpoint
 from sdlora.bases.geometry import family_config, geometry_of, shipped_tokenizers
@@ -20,7 +21,12 @@ SD2_V_SAMPLE_SIZE = 96  # SD 2.x's v-prediction models draw at 768 px, the epsil
 
 
 def load_single_file(
-    file: Path, path: str, dtype: torch.dtype, device: torch.device | str, asked: Prediction | None
+    file: Path,
+    path: str,
+    dtype: torch.dtype,
+    vae_dtype: torch.dtype | None,
+    device: torch.device | str,
+    asked: Prediction | None,
 ) -> Base:
     """Read a whole checkpoint into a `Base` on `device`. `asked` overrides what the file says of its prediction."""
     weights, metadata = read_checkpoint(file)
@@ -34,7 +40,7 @@ def load_single_file(
         prediction_type="epsilon",
         prediction_reason="not yet looked at",
         unet=unet,
-        vae=_vae(config["vae"], weights, vae_dtype(family, dtype), path),
+        vae=_vae(config["vae"], weights, vae_dtype or usual_vae_dtype(family, dtype), path),
         text_encoders=_text_encoders(family, config["text_encoders"], weights, dtype, path),
         tokenizers=shipped_tokenizers(family),
         scheduler_config=config["scheduler"],

@@ -8,7 +8,6 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..bases import load_base
 from ..devices import pick_device
 from ..errors import Error
 from .config import TrainConfig
@@ -17,6 +16,7 @@ from .device_lock import hold
 from .material import gather
 from .memory_use import room
 from .preflight import Preflight
+from .reading import read_base
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,7 @@ def outlook(config: TrainConfig) -> Outlook:
     device = pick_device(config.device)
     with hold(str(device), "measuring a step", wait=False):
         material = gather(config)
-        base = load_base(
-            config.base, prediction_type=config.prediction_type, zero_terminal_snr=config.zero_terminal_snr
-        )
+        base = read_base(config, device)
         resolved, _ = resolve(config, base, material, device, 1)
         space, preflight = room(device), Preflight(base, material, device)
         memory = preflight.need(resolved)

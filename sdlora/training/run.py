@@ -12,7 +12,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin, broadcast_object_list
 
-from ..bases import Base, load_base
+from ..bases import Base
 from ..devices import pick_device
 from ..sampling.text_encoding import unread_layers
 from .autopilot.pilot import Autopilot, refuse_search
@@ -32,6 +32,7 @@ from .merged import described, merge_into, note_merged, refuse_changed
 from .preflight import fitted
 from .prepared import prepare
 from .progress import Reporter
+from .reading import read_base
 from .report.settings import write_choices
 from .run_folder import PLACES, RunFolder, located
 from .targets import select
@@ -70,9 +71,7 @@ def _trained(
     reporter: Reporter,
 ) -> TrainedRun:
     began = time.monotonic()
-    base = load_base(
-        settings.base, prediction_type=settings.prediction_type, zero_terminal_snr=settings.zero_terminal_snr
-    )
+    base = read_base(settings, device)
     reporter.say(f"base {base.path}: {base.family}, {base.prediction_type} ({base.prediction_reason})")
     if merged := merge_into(base, settings):
         reporter.say(f"merged into it: {described(settings.merged)}")

@@ -39,6 +39,16 @@ def test_probe_runs_on_every_family(family):
     assert found.type == "v_prediction" and "probe" in found.reason
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_probe_leaves_the_weights_as_they_are(dtype):
+    """Also where this CPU is slow in their precision, and computes in another."""
+    base = narrow("sd1").to(dtype=dtype)
+    before = {key: weight.clone() for key, weight in base.unet.state_dict().items()}
+    assert probe(base).type == "v_prediction"
+    after = base.unet.state_dict()
+    assert all(after[key].dtype == dtype and torch.equal(after[key], weight) for key, weight in before.items())
+
+
 @pytest.fixture(scope="module")
 def sd1():
     return narrow("sd1")
