@@ -23,6 +23,7 @@ from sdlora.training.targets import select
 STYLES, CHARACTERS = ("clay", "ink"), ("blob",)
 ALL = "all transformers"
 RATE = 2e-3  # the presets' for mini
+HELD_OUT = 8  # images: half of them, for there are many runs
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def measured(name: str, dataset: str, targets: list[str], given: argparse.Namesp
             "checkpoint_every": given.steps,
             "choose": "last",
             "sample_prompts": [],
+            "holdout_images": HELD_OUT,
             "precision": "fp32",
             "attention": "sdpa",
             "memory": "off",

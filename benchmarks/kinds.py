@@ -87,7 +87,7 @@ def main() -> None:
     lines = [
         "# Held-out loss by kind of adapter, on mini",
         "",
-        f"{machine('torch')}; load {before} before. The shipped presets with `kind` changed; lower is better.",
+        f"{machine()}; load {before} before. The shipped presets with `kind` changed; lower is better.",
         "",
         "| dataset | kind | seconds a step | file | held-out loss after 60 steps | after the time of LoRA's 60 |",
         "| --- | --- | --- | --- | --- | --- |",
