@@ -1,6 +1,6 @@
 """Which blocks of the UNet carry a style, and which a thing: each block's transformers trained alone, on all samples.
 
-`python -m benchmarks.blocks [--steps 100] [--base BASE] [--workspace FOLDER]` trains on clay and ink (styles) and blob
+`python -m benchmarks.blocks [--steps 30] [--base BASE] [--workspace FOLDER]` trains on clay and ink (styles) and blob
 (a character), once for each block, with nothing else changed, and prints how far the held-out loss falls, and how far
 predictions for captions without the trigger drift. Finished runs are used again. The last columns compare: a block's
 share of the fall that all transformers together reach, on the styles and on the character.
@@ -97,10 +97,13 @@ def lines(results: dict[str, dict[str, Result]]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", default="mini")
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--workspace", type=Path, default=Path("workspace/blocks"))
     given = parser.parse_args()
-    print(f"{machine()}; {given.base}, {given.steps} steps, rank 16, learning rate {RATE:g}\n", flush=True)
+    print("# Which blocks carry a style, and which a thing\n")
+    print(
+        f"{machine()}; {given.base}, {given.steps} steps, rank 16, learning rate {RATE:g}, {HELD_OUT} held-out images\n"
+    )
     blocks = blocks_of(given.base)
     results = {
         block: {
