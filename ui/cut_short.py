@@ -1,6 +1,7 @@
 """Answers that end early because nobody waits for them any more are no mistakes, and leave no traceback."""
 
 import asyncio
+from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -9,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 class CutShort:
     """Ends in order what is cut short: a stream of events that is still open when the server stops, and one of a page
-    that has gone, where Gradio refuses within an answer that it has begun."""
+    that has gone, where Gradio refuses within an answer that it has begun, or forgets the page's session twice because
+    the page listened twice (a `KeyError` of the session's name)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -30,6 +32,15 @@ class CutShort:
             if not (answer.begun and isinstance(problem.__cause__, HTTPException)):
                 raise
             await answer.end()
+        except KeyError as problem:
+            if not (answer.begun and problem.args == (_session(scope),)):
+                raise
+            await answer.end()
+
+
+def _session(scope: Scope) -> str | None:
+    """The page's session, as Gradio's streams are asked for by it."""
+    return parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [None])[0]
 
 
 class _Answer:

@@ -1,5 +1,7 @@
 """What the UNet predicts: said by the user, by the file, or found by one step."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -42,7 +44,7 @@ def test_probe_runs_on_every_family(family):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_probe_leaves_the_weights_as_they_are(dtype):
     """Also where this CPU is slow in their precision, and computes in another."""
-    base = narrow("sd1").to(dtype=dtype)
+    base = copy.deepcopy(narrow("sd1")).to(dtype=dtype)
     before = {key: weight.clone() for key, weight in base.unet.state_dict().items()}
     assert probe(base).type == "v_prediction"
     after = base.unet.state_dict()

@@ -33,10 +33,14 @@ def test_a_stream_that_refuses_half_way_ends_in_order():
     assert streaming(HTTPException(404)).get("/").text == "first"
 
 
-@pytest.mark.parametrize("problem", [RuntimeError("ours"), ValueError("ours")])
+def test_a_session_that_is_forgotten_twice_ends_in_order():
+    assert streaming(KeyError("9b3u")).get("/?session_hash=9b3u").text == "first"
+
+
+@pytest.mark.parametrize("problem", [RuntimeError("ours"), ValueError("ours"), KeyError("ours")])
 def test_a_mistake_half_way_is_still_one(problem):
     with pytest.raises(type(problem), match="ours"):
-        streaming(problem).get("/")
+        streaming(problem).get("/?session_hash=9b3u")
 
 
 def test_a_page_that_is_open_when_the_server_stops_leaves_no_traceback(tmp_path, caplog):

@@ -44,10 +44,10 @@ def pictures(workspace):
     return set((workspace / "outputs").glob("*.png"))
 
 
-def new_picture(page, workspace):
-    """Generate, and the file that comes of it."""
+def new_picture(page, workspace, generate=None):
+    """Generate, by the button or by a call, and the file that comes of it."""
     before = pictures(workspace)
-    generate_button(page).click()
+    (generate or generate_button(page).click)()
     for _ in range(600):
         if new := pictures(workspace) - before:
             expect(generate_button(page)).to_be_enabled()
