@@ -45,7 +45,7 @@ class TrainConfig(BaseModel):
     images: Place = Field(description="folder of training images with captions, or sample:NAME")
     base: Place = Field("mini", description="mini, a hub id, a diffusers folder or a checkpoint file")
     preset: Place = Field(
-        "style", description="style, character, auto (short trials find out what suits your images), or a TOML file"
+        "style", description="style, character, quality, low-memory (SDXL), auto (short trials choose), or a TOML file"
     )
     time_budget: Duration = Field(
         "auto", description="with preset auto: how long all may take, as 90s, 20min or 2h; auto: twice the usual steps"
@@ -195,7 +195,7 @@ class TrainConfig(BaseModel):
     )
     gradient_checkpointing: bool | Auto = Field("auto", description="less memory for about a third more time")
     quantised: Bits | Auto = Field(
-        "auto", description="the frozen base's linear layers in 8 or 4 bits (QLoRA): less memory, slower"
+        "auto", description="the frozen UNet's linear layers in 8 or 4 bits (QLoRA): less memory, slower"
     )
     compile: bool = Field(False, description="torch.compile the transformer blocks: minutes once, then faster steps")
 
