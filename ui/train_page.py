@@ -175,7 +175,7 @@ class TrainPage:
             begun = folder.config_file.is_file()
             asked = folder.asked() if begun else read_toml(self._queue.config_file(run))
             config = TrainConfig(**{key: value for key, value in asked.items() if key not in NOT_AGAIN})
-            if lost := sorted({"class_images", "trackers"} & config.model_fields_set):
+            if lost := sorted(key for key in ("class_images", "trackers") if getattr(config, key)):
                 warn(Error(f"This page has no field for {' and '.join(lost)}: a run that is begun here goes without."))
         except Error as problem:
             warn(problem)

@@ -87,7 +87,7 @@ class Base:
         # nn.Module's own `to`: diffusers' warns of parts to keep in fp32 at each cast, though these networks have none.
         for module in (self.unet, *self.text_encoders):
             nn.Module.to(module, device=device, dtype=dtype)
-        nn.Module.to(self.vae, device=device, dtype=dtype and vae_dtype(self.family, dtype))
+        nn.Module.to(self.vae, device=device, dtype=dtype and usual_vae_dtype(self.family, dtype))
         return self
 
     @cached_property
@@ -124,7 +124,7 @@ def _sha256(files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def vae_dtype(family: Family, dtype: torch.dtype) -> torch.dtype:
+def usual_vae_dtype(family: Family, dtype: torch.dtype) -> torch.dtype:
     """What a base of `dtype` keeps its VAE in: SDXL's overflows in fp16."""
     return torch.float32 if family == "sdxl" and dtype == torch.float16 else dtype
 

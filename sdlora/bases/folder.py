@@ -11,8 +11,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from sdlora.bases.base import PREDICTION_TYPES, Base
-from sdlora.bases.base import vae_dtype as usual_vae_dtype
+from sdlora.bases.base import PREDICTION_TYPES, Base, usual_vae_dtype
 from sdlora.bases.family import another_model, family_of_unet, refiner
 from sdlora.bases.geometry import geometry_of
 from sdlora.errors import Error

@@ -29,9 +29,9 @@ def load_base(
     """Load a frozen base: `mini`, a diffusers folder, a single `.safetensors`/`.ckpt` checkpoint, or a hub id.
 
     `dtype` is what the weights are cast to, however they are stored, and `vae_dtype` those of the VAE (None: as
-    `base.vae_dtype` has it); `prediction_type` and `zero_terminal_snr`, see `set_zero_terminal_snr`, override what is
-    found out; `revision` is a hub id's branch, tag or commit; `vae` is
-    one to put in the place of the base's own, see `swap_vae`.
+    `base.usual_vae_dtype` has it); `prediction_type` and `zero_terminal_snr`, see `set_zero_terminal_snr`, override
+    what is found out; `revision` is a hub id's branch, tag or commit; `vae` is one to put in the place of the base's
+    own, see `swap_vae`.
     Raises `Error` when there is no such model or it is of another kind.
     """
     asked = None if prediction_type is None else Prediction(checked(prediction_type), "as asked for")

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdlora.bases.base import Base, Family, vae_dtype
+from sdlora.bases.base import Base, Family, usual_vae_dtype
 from sdlora.bases.geometry import family_config, geometry_of, shipped_tokenizers
 from sdlora.bases.networks import build_text_encoder, build_unet, build_vae, empty, fill
 
@@ -37,7 +37,7 @@ def random_base(family: Family, seed: int = 0, narrow: bool = False, dtype: torc
         config["text_encoders"] = [encoder | _NARROW_TEXT for encoder in config["text_encoders"]]
     generator = torch.Generator().manual_seed(seed)
     unet = _random(empty(build_unet, config["unet"]), generator, dtype)
-    vae = _random(empty(build_vae, config["vae"]), generator, vae_dtype(family, dtype))
+    vae = _random(empty(build_vae, config["vae"]), generator, usual_vae_dtype(family, dtype))
     encoders = [
         _random(empty(build_text_encoder, encoder, index), generator, dtype)
         for index, encoder in enumerate(config["text_encoders"])

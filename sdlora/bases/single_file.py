@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from sdlora.bases import original_layout as layout
-from sdlora.bases.base import Base, Family
-from sdlora.bases.base import vae_dtype as usual_vae_dtype
+from sdlora.bases.base import Base, Family, usual_vae_dtype
 from sdlora.bases.checkpoint_file import read_checkpoint
 from sdlora.bases.family import family_of_checkpoint
 from sdlora.bases.geometry import family_config, geometry_of, shipped_tokenizers

@@ -18,7 +18,7 @@ from ..sampling.defaults import defaults_for
 from ..sampling.denoise import draw
 from ..sampling.recipe import Recipe
 from .config import ResolvedConfig, TrainConfig
-from .merged import described
+from .merged import contents
 from .progress import Reporter
 from .randomness import derived_seed
 
@@ -49,8 +49,8 @@ def _folder(base: Base, config: ResolvedConfig) -> Path:
     """The one that was given, or the workspace's own for this base, size and prompt."""
     if config.class_images:
         return Path(config.class_images).expanduser()
-    merged = [f"/{described(config.merged)}"] if config.merged else []  # then the base draws otherwise
-    told = "".join([f"{base.path}/{base.model_hash}/{config.resolution}/{config.class_prompt}", *merged])
+    merged = contents(config)  # with which the base draws otherwise
+    told = "/".join([str(base.path), str(base.model_hash), str(config.resolution), str(config.class_prompt), *merged])
     name = re.sub(r"[^a-z0-9]+", "-", str(config.class_prompt).lower()).strip("-")[:40]
     return Path(config.workspace) / "class-images" / f"{name}-{sha256(told.encode()).hexdigest()[:8]}".lstrip("-")
 

@@ -27,7 +27,7 @@ from .material import Material
 from .previews import usual_prompts
 from .rehearsal import rehearse
 from .sample_prompts import read_lines, recipes_of
-from .suiting import USUAL_RATES, USUAL_TARGETS, by_kind, by_optimiser, by_start, kind_of
+from .suiting import USUAL_RATES, USUAL_TARGETS, by_kind, by_optimiser, by_start, kind_of, rates
 from .targets import layers_of
 from .trackers import refuse_missing
 
@@ -73,6 +73,7 @@ def resolve(
     refuse_unfit(kind, {key: value for key, value in values.items() if usual.get(key) != value})
     fill(_prior({choice.key: choice.value for choice in preset} | values, values))
     fill(by_start({choice.key: choice.value for choice in preset} | values))
+    fill(rates(values, preset))
     fill(by_optimiser(values, preset))
     fill(by_kind(kind, preset))
     fill(preset)

@@ -66,7 +66,8 @@ class Relief:
             if config.memory == "off"
             else "there is nothing left that would save some"
         )
+        keeps = "which loses no step" if self._alone else "from its last checkpoint"
         return (
             f"Memory is not enough for step {step} of {self._run.name}, and {reason}: close other programs and go on "
-            f"with --resume {self._run.name}, which loses no step, or start anew with a lower resolution or rank"
+            f"with --resume {self._run.name}, {keeps}, or start anew with a lower resolution or rank"
         )

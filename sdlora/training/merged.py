@@ -13,7 +13,7 @@ import torch
 
 from ..adapters import Adapter, library
 from ..adapters.algebra import mixed_bias, mixed_weight
-from ..adapters.algebra.mixes import terms_by_module, weighted
+from ..adapters.algebra.mixes import Mix, terms_by_module, weighted
 from ..bases import Base
 from ..errors import Error
 from ..files import write_text
@@ -38,11 +38,7 @@ def merge_into(base: Base, config: TrainConfig) -> list[Merged]:
 
     Raises `Error`, before anything is changed, for one that is not there or was made for another base.
     """
-    if not config.merged:
-        return []
-    named = [library.parse_weight(text) for text in config.merged]
-    files = [library.find(name, Path(config.workspace) / "adapters") for name, _ in named]
-    mix = weighted([library.load(file) for file in files], [weight for _, weight in named])
+    mix = _mix(config)
     modules: dict[str, Any] = dict(base.modules())
     for adapter, _ in mix:
         _check(adapter, base, modules)
@@ -51,7 +47,25 @@ def merge_into(base: Base, config: TrainConfig) -> list[Merged]:
         if any(update.changes_bias for _, update in terms):
             module.bias.copy_(mixed_bias(module.bias, terms))
         module.weight.copy_(mixed_weight(module.weight, terms))
+    return listed(mix)
+
+
+def contents(config: TrainConfig) -> list[str]:
+    """What the adapters of `config.merged` add, which tells one base with adapters in it from another."""
+    return [f"{one.content}:{one.weight:g}" for one in listed(_mix(config))]
+
+
+def listed(mix: Mix) -> list[Merged]:
     return [Merged(adapter.name, weight, adapter.content_hash) for adapter, weight in mix]
+
+
+def _mix(config: TrainConfig) -> Mix:
+    """The adapters of `config.merged` with their weights. Raises `Error` for one that is not there."""
+    if not config.merged:
+        return []
+    named = [library.parse_weight(text) for text in config.merged]
+    files = [library.find(name, Path(config.workspace) / "adapters") for name, _ in named]
+    return weighted([library.load(file) for file in files], [weight for _, weight in named])
 
 
 def described(texts: list[str]) -> str:

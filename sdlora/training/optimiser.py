@@ -61,21 +61,13 @@ def kind_of(name: str) -> Kind:
     return Kind(name)
 
 
-def suited(name: str, given: Mapping[str, Any], usual: Mapping[str, float]) -> Iterator[tuple[str, Any, str]]:
-    """(setting, value, reason) for all that is not as AdamW has it; `given` is what was asked for, `usual` what would
-    be AdamW's learning rates."""
+def suited(name: str) -> Iterator[tuple[str, Any, str]]:
+    """(setting, value, reason) for all but learning rates that is not as AdamW has it."""
     kind = kind_of(name)
     if kind.slower is None:
-        one = given.get("learning_rate", 1.0)
-        yield "learning_rate", one, f"{name} finds the learning rate itself, this is a factor (arXiv:2306.06101)"
-        yield "text_encoder_learning_rate", one, f"{name} has one rate for all"
-        yield "token_learning_rate", one, f"{name} has one rate for all"
         yield "schedule", "constant", f"{name} sets the pace itself"
         yield "warmup", 0, f"{name} begins with tiny steps, and a warm-up would mislead its estimate"
     elif kind.slower != 1:
-        for key, rate in usual.items():
-            reason = f"AdamW's {rate:g} ÷ {kind.slower:g}: each step of {name} is a whole one (arXiv:2302.06675)"
-            yield key, rate / kind.slower, reason
         yield "weight_decay", 0.01 * kind.slower, "with the learning rate it makes the same decay as AdamW's"
     if kind.averages:
         yield "schedule", "constant", f"{name} averages the weights instead (arXiv:2405.15682)"

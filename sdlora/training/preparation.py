@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..bases import Base
-from ..bases.base import vae_dtype
+from ..bases.base import usual_vae_dtype
 from ..data.buckets import Buckets, square
 from ..data.cache import LatentCache
 from ..data.latents import Latents, Viewing
@@ -162,7 +162,7 @@ def nothing_to_encode(config: ResolvedConfig, *, encoder_trains: bool) -> bool:
 def let_go(base: Base, config: ResolvedConfig, *, encoder_trains: bool) -> None:
     """Give back memory once everything is encoded: the VAE is left for previews alone, so the run's precision does for
     it, and a frozen text encoder is left for nothing, unless sample prompts are read anew from a file."""
-    nn.Module.to(base.vae, vae_dtype(base.family, PRECISIONS[config.precision]))
+    nn.Module.to(base.vae, usual_vae_dtype(base.family, PRECISIONS[config.precision]))
     if nothing_to_encode(config, encoder_trains=encoder_trains):
         for encoder in base.text_encoders:
             encoder.to("cpu" if isinstance(config.sample_prompts, str) else "meta")
@@ -170,7 +170,7 @@ def let_go(base: Base, config: ResolvedConfig, *, encoder_trains: bool) -> None:
 
 def freed_bytes(base: Base, config: ResolvedConfig, device: torch.device, *, encoder_trains: bool) -> int:
     """What `let_go` would give back of this device's memory."""
-    after = vae_dtype(base.family, PRECISIONS[config.precision]).itemsize
+    after = usual_vae_dtype(base.family, PRECISIONS[config.precision]).itemsize
     freed = sum(p.numel() * (p.itemsize - after) for p in base.vae.parameters())
     stays = device.type == "cpu" and isinstance(config.sample_prompts, str)
     if nothing_to_encode(config, encoder_trains=encoder_trains) and not stays:

@@ -54,7 +54,8 @@ def _refuse_contradictions(config: ResolvedConfig) -> None:
     if config.debiased and config.min_snr_gamma:
         raise Error("min_snr_gamma and debiased are two ways to weight the loss: give one of them")
     if config.adaptive_rank and (config.ema or kind.averages):
-        raise Error("adaptive_rank gives ranks up, which an average of the weights would bring back: set ema to 0")
+        instead = "set ema to 0" if config.ema else f"take another optimiser than {name}"
+        raise Error(f"adaptive_rank gives ranks up, which an average of the weights would bring back: {instead}")
     if config.adaptive_rank or config.start != "usual":
         what = "adaptive_rank" if config.adaptive_rank else f"start = {config.start}"
         if config.kind not in ("lora", "locon"):

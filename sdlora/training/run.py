@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -14,6 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulation
 
 from ..bases import Base
 from ..devices import pick_device
+from ..errors import Error
 from ..sampling.text_encoding import unread_layers
 from .autopilot.pilot import Autopilot, refuse_search
 from .autopilot.questions import roomiest, searched
@@ -71,7 +73,7 @@ def _trained(
     reporter: Reporter,
 ) -> TrainedRun:
     began = time.monotonic()
-    base = read_base(settings, device)
+    base = read_base(settings, device, processes.num_processes)
     reporter.say(f"base {base.path}: {base.family}, {base.prediction_type} ({base.prediction_reason})")
     if merged := merge_into(base, settings):
         reporter.say(f"merged into it: {described(settings.merged)}")
@@ -167,32 +169,54 @@ def _begin(
     processes: PartialState,
     reporter: Reporter,
 ) -> tuple[RunFolder, ResolvedConfig]:
-    """A new run folder with everything chosen, by the main process; the others are told."""
-    values: list[object] = [None, None]
+    """A new run folder with everything chosen, by the main process; the others are told, also that it can't be."""
+    told: list[Any] = [None]
     if processes.is_main_process:
-        resolved, choices = resolve(config, base, material, device, processes.num_processes)
-        for choice in choices:
-            reporter.say(f"{choice.key} = {choice.value}  ({choice.reason})")
-        given = explicit(_explicit(asked))
-        for sentence in without_effect(resolved, given, base, material):
-            reporter.warn(sentence)
-        if resolved.preset == "auto":
-            refuse_search(material, processes.num_processes)
-        fit = fitted(roomiest(resolved, given, base), given, base, material, device)
-        for note in fit.notes:
-            reporter.say(note)
-        changed = {choice.key for choice in fit.choices}
-        choices = [choice for choice in choices if choice.key not in changed] + fit.choices
-        kept = {key: located(key, getattr(resolved, key)) for key in PLACES} | dict(searched(resolved))
-        resolved = fit.config.model_copy(update=kept)
-        run = RunFolder.create(resolved)
-        run.note_asked(_explicit(asked))
-        write_choices(run, choices)
-        values = [resolved.model_dump(), str(run.path)]
+        try:
+            new = _new_run(config, asked, base, material, device, processes.num_processes, reporter)
+        except Error as problem:
+            if processes.num_processes == 1:
+                raise
+            told = [str(problem)]
+        else:
+            told = [(str(new[0].path), new[1].model_dump())]
     if processes.num_processes > 1:
-        broadcast_object_list(values)
-    settings, path = values
-    return RunFolder(Path(str(path))), ResolvedConfig(**settings)  # type: ignore[arg-type]
+        broadcast_object_list(told)
+    if isinstance(told[0], str):
+        raise Error(told[0])
+    path, values = told[0]
+    return RunFolder(Path(path)), ResolvedConfig(**values)
+
+
+def _new_run(
+    config: TrainConfig,
+    asked: TrainConfig,
+    base: Base,
+    material: Material,
+    device: torch.device,
+    processes: int,
+    reporter: Reporter,
+) -> tuple[RunFolder, ResolvedConfig]:
+    """Choose what is open, say so, and write it down."""
+    resolved, choices = resolve(config, base, material, device, processes)
+    for choice in choices:
+        reporter.say(f"{choice.key} = {choice.value}  ({choice.reason})")
+    given = explicit(_explicit(asked))
+    for sentence in without_effect(resolved, given, base, material):
+        reporter.warn(sentence)
+    if resolved.preset == "auto":
+        refuse_search(material, processes)
+    fit = fitted(roomiest(resolved, given, base), given, base, material, device)
+    for note in fit.notes:
+        reporter.say(note)
+    changed = {choice.key for choice in fit.choices}
+    choices = [choice for choice in choices if choice.key not in changed] + fit.choices
+    kept = {key: located(key, getattr(resolved, key)) for key in PLACES} | dict(searched(resolved))
+    resolved = fit.config.model_copy(update=kept)
+    run = RunFolder.create(resolved)
+    run.note_asked(_explicit(asked))
+    write_choices(run, choices)
+    return run, resolved
 
 
 def _explicit(asked: TrainConfig) -> dict[str, object]:

@@ -1,10 +1,12 @@
 """What another kind, start or optimiser than a LoRA with AdamW needs otherwise: learning rates above all."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .by_kind import targets_of, times_lora
 from .choice import Choice
+from .optimiser import kind_of as optimiser_kind
 from .optimiser import suited
 
 USUAL_RATES = {
@@ -27,38 +29,57 @@ def by_optimiser(values: dict[str, Any], preset: list[Choice]) -> Iterator[Choic
     given = {choice.key: choice.value for choice in preset}
     before = given.get("optimiser", "adamw")
     name = values.get("optimiser", before)
-    for key, value, reason in suited(name, values, _adamw_rates(kind_of(values, preset), preset)):
+    for key, value, reason in suited(name):
         if name != before or key not in given:
             yield Choice(key, value, reason)
 
 
 def by_kind(kind: str, preset: list[Choice]) -> Iterator[Choice]:
-    """What another kind than LoRA needs otherwise. It goes before a preset that was written for another one."""
+    """Which targets another kind than LoRA needs. It goes before a preset that was written for another one."""
     given = {choice.key: choice.value for choice in preset}
-    before = given.get("kind", "lora")
-    if kind != before or "targets" not in given:
+    if kind != given.get("kind", "lora") or "targets" not in given:
         for key, value, reason in targets_of(kind, given.get("targets", USUAL_TARGETS)):
             yield Choice(key, value, reason)
-    for key in KIND_S_RATES:
-        times = times_lora(kind) / times_lora(before if key in given else "lora")
-        if times != 1:
-            reason = f"{times_lora(kind):g} × a LoRA's, which suits kind = {kind}"
-            yield Choice(key, times * given.get(key, USUAL_RATES[key][0]), reason)
+
+
+def rates(values: Mapping[str, Any], preset: list[Choice]) -> Iterator[Choice]:
+    """The learning rates of this kind and optimiser, where they are others than those that the preset has for its own,
+    or, where it has none, than a LoRA's with AdamW."""
+    given = {choice.key: choice.value for choice in preset}
+    name, kind = {"optimiser": "adamw", **given, **values}["optimiser"], kind_of(values, preset)
+    if optimiser_kind(name).slower is None:
+        yield from _found_by_itself(name, values, given if name == given.get("optimiser") else {})
+        return
+    slower = optimiser_kind(name).slower or 1.0
+    before = optimiser_kind(given.get("optimiser", "adamw")).slower  # None: then the preset's are no rates
+    for key, (usual, _) in USUAL_RATES.items():
+        times, times_before = (_times(key, one) for one in (kind, given.get("kind", "lora")))
+        written = given.get(key, usual)
+        lora_s = written * before / times_before if before and key in given else usual  # with AdamW
+        rate = times * lora_s / slower
+        if not math.isclose(rate, written):
+            yield Choice(key, rate, _reason(name, slower, rate * slower, kind, times))
+
+
+def _times(key: str, kind: str) -> float:
+    """What a LoRA's rate is multiplied by."""
+    return times_lora(kind) if key in KIND_S_RATES else 1.0
+
+
+def _found_by_itself(name: str, values: Mapping[str, Any], preset: Mapping[str, Any]) -> Iterator[Choice]:
+    """The one factor, for all that the preset, if it is for the same optimiser, does not say."""
+    one = values.get("learning_rate", preset.get("learning_rate", 1.0))
+    for key in USUAL_RATES:
+        if key not in preset:
+            yield Choice(key, one, f"{name} finds the learning rate itself, this is a factor (arXiv:2306.06101)")
+
+
+def _reason(name: str, slower: float, adamw_s: float, kind: str, times: float) -> str:
+    if slower != 1:
+        return f"AdamW's {adamw_s:g} ÷ {slower:g}: each step of {name} is a whole one (arXiv:2302.06675)"
+    return f"{times:g} × a LoRA's, which suits kind = {kind}" if times != 1 else f"a {kind}'s with {name}"
 
 
 def kind_of(values: Mapping[str, Any], preset: list[Choice]) -> str:
     """What is trained: as the user says, else as the preset does, else a lora."""
     return str(({choice.key: choice.value for choice in preset} | dict(values)).get("kind", "lora"))
-
-
-def _adamw_rates(kind: str, preset: list[Choice]) -> dict[str, float]:
-    """The preset's learning rates, or the usual ones, as this kind needs them."""
-    given = {choice.key: choice.value for choice in preset}
-    rates = {key: rate for key, (rate, _) in USUAL_RATES.items()}
-    for key in rates:
-        before = "lora"
-        if key in given and given.get("optimiser", "adamw") == "adamw":
-            rates[key], before = given[key], given.get("kind", "lora")
-        if key in KIND_S_RATES:
-            rates[key] *= times_lora(kind) / times_lora(before)
-    return rates

@@ -13,6 +13,7 @@ from sdlora.errors import Error
 from sdlora.training.autopilot.pilot import CLEARLY
 from sdlora.training.autopilot.questions import questions
 from sdlora.training.autopilot.record import Record
+from sdlora.training.autopilot.timing import FIRST
 from sdlora.training.checkpoints import Checkpoint
 from sdlora.training.config import TrainConfig
 from sdlora.training.config_values import seconds_of
@@ -78,6 +79,13 @@ def test_it_stays_within_its_time(auto, tmp_path):
     done = sdlora.train(auto(tmp_path, steps="auto", time_budget="40s"), quiet=True)
     assert done.state == "finished" and time.monotonic() - began < 80
     assert Record.read(done.folder).budget == 40
+
+
+def test_of_a_time_that_is_too_short_no_more_is_taken_than_tells_how_long_a_step_takes(auto, tmp_path):
+    done = sdlora.train(auto(tmp_path, steps="auto", time_budget="1s"), quiet=True)
+    record = Record.read(done.folder)
+    assert (record.questions, record.probe_steps) == (0, FIRST)
+    assert done.state == "finished" and RunFolder(done.folder).config().steps <= FIRST + FIRST // 2
 
 
 @pytest.mark.parametrize(
@@ -155,7 +163,7 @@ def test_a_search_that_is_stopped_leaves_what_is_best_so_far_and_goes_on_even_lo
     run, heard = RunFolder(tmp_path / "runs" / "disc"), []
 
     def ask():
-        while not (run.path / "autopilot.json").is_file():
+        while not (run.path / "autopilot.json").is_file() or run.state == "preparing":
             time.sleep(0.005)
         heard.append(run.state)
         run.control_file.write_text('{"stop": true}', encoding="utf-8")

@@ -79,8 +79,12 @@ def test_no_picture_that_is_there_is_drawn_over(small, tmp_path, monkeypatch):
 
 def test_a_base_with_adapters_in_it_draws_its_own(small, tmp_path):
     plain = sdlora.train(small(tmp_path, **DREAMBOOTH), quiet=True)
-    sdlora.train(small(tmp_path, **DREAMBOOTH, name="again", merged=[f"{plain.adapter_path}:1"]), quiet=True)
+    merged = [f"{plain.adapter_path}:1"]
+    again = sdlora.train(small(tmp_path, **DREAMBOOTH, name="again", merged=merged), quiet=True)
     assert len(list((tmp_path / "class-images").iterdir())) == 2
+    again.adapter_path.replace(plain.adapter_path)  # another adapter of the same name
+    sdlora.train(small(tmp_path, **DREAMBOOTH, name="other", merged=merged), quiet=True)
+    assert len(list((tmp_path / "class-images").iterdir())) == 3
 
 
 def test_class_images_are_learned(small, tmp_path):

@@ -173,6 +173,14 @@ def test_a_preset_with_another_optimiser_keeps_its_rates(resolved, preset):
     assert result.text_encoder_learning_rate == pytest.approx(1e-5), "a fifth of what is usual"
 
 
+@pytest.mark.parametrize(
+    ("text", "rate"), [('optimiser = "lion"\nlearning_rate = 3e-5\n', 15e-5), ('optimiser = "prodigy"', 1e-4)]
+)
+def test_a_preset_s_rates_for_another_optimiser_are_not_adamw_s(resolved, preset, text, rate):
+    result, _ = resolved("learning_rate", "text_encoder_learning_rate", preset=preset(text), optimiser="adamw")
+    assert result.learning_rate == pytest.approx(rate) and result.text_encoder_learning_rate == pytest.approx(5e-5)
+
+
 def test_an_optimiser_that_is_not_there_is_told_before_a_run_begins(resolved):
     with pytest.raises(Error, match="did you mean adamw"):
         resolved(optimiser="adam")
@@ -229,9 +237,13 @@ def test_words_have_no_spaces_around_them(resolved):
         ('kind = "full"\nlearning_rate = 2e-5', "lora", 2e-4),
         ('optimiser = "lion"\nlearning_rate = 2e-5', "full", 2e-6),
         ('kind = "locon"', None, 1e-4),
+        ('optimiser = "prodigy"\nlearning_rate = 1.0', "full", 1.0),
+        ('optimiser = "prodigy"\nlearning_rate = 0.5', None, 0.5),
     ],
 )
 def test_rates_are_those_of_the_kind_that_is_trained(resolved, preset, text, kind, rate):
+    if "prodigy" in text:
+        pytest.importorskip("prodigyopt")
     left_out = ("learning_rate", "text_encoder_learning_rate", "rank", "alpha", "targets")
     result, _ = resolved(*left_out, preset=preset(text), **({"kind": kind} if kind else {}))
     assert result.learning_rate == pytest.approx(rate)
@@ -248,12 +260,19 @@ def test_what_has_no_effect_is_named(resolved, mini, small, tmp_path):
     result, _ = resolved(targets=["unet.mid_block"], patience=2)
     material = gather(small(tmp_path))
     asked = {"text_encoder_learning_rate", "token_learning_rate", "class_count", "patience", "rank"}
-    found = [sentence.split()[0] for sentence in without_effect(result, asked, mini, replace(material, holdout=[]))]
-    assert found == ["text_encoder_learning_rate", "token_learning_rate", "class_count", "patience"]
+    material = replace(material, holdout=[])
+
+    def named(config):
+        return [sentence.split()[0] for sentence in without_effect(config, asked, mini, material)]
+
+    assert named(result) == ["text_encoder_learning_rate", "token_learning_rate", "class_count", "patience"]
+    assert "rank" in named(result.model_copy(update={"kind": "full"}))
+    alone = result.model_copy(update={"targets": ["tokens"]})
+    assert named(alone) == ["text_encoder_learning_rate", "class_count", "patience"], "a token is no layer"
     every, _ = resolved(
         targets=["text_attention", "tokens"], trigger="wug", class_prompt="a disc", prior_preservation=1
     )
-    assert not list(without_effect(every, asked, mini, material))
+    assert not without_effect(every, asked, mini, gather(small(tmp_path)))
 
 
 def test_more_resolutions_are_counted(resolved):

@@ -38,12 +38,15 @@ def command_of(config, folder, *arguments):
 
 def launch(config, folder, *arguments):
     """Train with two processes; what they print."""
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run(
-        command_of(config, folder, *arguments), capture_output=True, encoding="utf-8", timeout=500, check=False
-    )
+    done = run(config, folder, *arguments)
     assert done.returncode == 0, done.stderr[-8000:]
     return done.stdout, done.stderr
+
+
+def run(config, folder, *arguments):
+    folder.mkdir(exist_ok=True)
+    command = command_of(config, folder, *arguments)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=500, check=False)
 
 
 def losses(workspace):
@@ -123,3 +126,10 @@ def test_processes_that_see_different_numbers_of_the_prior_s_pictures_do_not_wai
     out, _ = launch(small(tmp_path, **settings), tmp_path)
     assert out.split() == ["finished", "3"] * 2
     assert (tmp_path / "runs" / "disc" / "prior.safetensors").is_file()
+
+
+def test_what_the_first_process_refuses_all_refuse(small, tmp_path):
+    """Otherwise those of other machines would wait for it."""
+    done = run(small(tmp_path, targets=["nowhere"]), tmp_path)
+    assert done.returncode != 0 and done.stderr.count("sdlora.errors.Error: ") == 2, done.stderr
+    assert not (tmp_path / "runs").exists()

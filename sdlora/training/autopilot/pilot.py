@@ -75,9 +75,9 @@ class Autopilot:
         refuse_search(self._ready.material, self._processes)
         try:
             with self._interrupts:
+                self._look_at_base()
                 # from here on it hears `control.json`: who wants it to stop asks there, and need not end the process
                 self._run.write_status("running", 0, self._final.steps)
-                self._look_at_base()
                 best = self._search()
                 best, step = self._go_on(best)
                 return self._settled(best, step)
@@ -140,7 +140,7 @@ class Autopilot:
         first, second = one.loss_at(steps), other.loss_at(steps)
         if first is None or second is None:
             return one if second is None else other
-        return other if first - second > CLEARLY * (self._record.base_loss - first) else one
+        return other if first - second > CLEARLY * max(0.0, self._record.base_loss - first) else one
 
     def _go_on(self, best: Trial) -> tuple[Trial, int]:
         """Train the best on at its learning rate, until half of the steps that there is time for are done, or it gets

@@ -36,10 +36,11 @@ def searched(config: ResolvedConfig) -> Changes:
 def questions(config: ResolvedConfig, asked: Collection[str], base: Base) -> list[Question]:
     """Those that are open: what the user has set is not asked, nor what a kind has no use for. Targets that a base has
     no layer for are left out."""
+    wider = _wider_bottleneck if config.kind == "bottleneck" else _wider
     every = [
         Question("learning rate", ("learning_rate",), lambda now: [_faster(now, 0.5), _faster(now, 2.0)]),
         Question("targets", ("targets",), lambda now: [c for c in _other_targets(now) if _has(base, c["targets"])]),
-        Question("rank", ("rank", "alpha"), lambda now: [_wider(now, 2), _wider(now, 0.5)]),
+        Question("rank", tuple(wider(searched(config), 2)), lambda now: [wider(now, 2), wider(now, 0.5)]),
     ]
     finds_it = ("learning_rate",) if kind_of(config.optimiser).slower is None else ()  # the optimiser itself
     settled = {*asked, *UNUSED.get(config.kind, ()), *finds_it}
@@ -69,6 +70,11 @@ def _wider(now: Mapping[str, Any], factor: float) -> Changes:
     """Another rank at the same scale, alpha / rank."""
     rank = max(1, round(now["rank"] * factor))
     return {"rank": rank, "alpha": now["alpha"] * rank / now["rank"]}
+
+
+def _wider_bottleneck(now: Mapping[str, Any], factor: float) -> Changes:
+    """It has no scale."""
+    return {"rank": _wider(now, factor)["rank"]}
 
 
 def _other_targets(now: Mapping[str, Any]) -> list[Changes]:

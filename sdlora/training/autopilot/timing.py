@@ -53,7 +53,9 @@ class Timing:
             record.budget = seconds_of(self._start.time_budget) or usual + USUAL * self._start.steps * each
             longest = max(self.first_steps, self._start.steps // 4)
             shortest = max(self.first_steps, self._start.steps // TELLING)
-            record.probe_steps, record.questions = shortest, 0
+            # with nothing to ask the probe is but a beginning, of which the whole of a short time must not be made
+            beginning = max(self.first_steps, min(shortest, math.floor(self.left / 3 / each)))
+            record.probe_steps, record.questions = beginning, 0
             for asked in range(len(open_), 0, -1):
                 probes = 1 + sum(len(question.alternatives(first.changes)) for question in open_[:asked])
                 steps = math.floor((PROBING * self.left / probes - first.glance_seconds) / each)

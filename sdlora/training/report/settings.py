@@ -30,7 +30,7 @@ class Settings:
 
 
 def write_choices(run: RunFolder, choices: Sequence[Any]) -> None:
-    """Keep what was chosen, each a `defaults.Choice`, and why."""
+    """Keep what was chosen, each a `Choice`, and why."""
     reasons = [{"key": choice.key, "reason": choice.reason} for choice in choices]
     write_text(run.choices_file, json.dumps(reasons, ensure_ascii=False, indent=1) + "\n")
 
