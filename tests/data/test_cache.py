@@ -1,7 +1,6 @@
 """Encoded images on disk: found again, made anew where they must be, safe to share."""
 
 import copy
-import multiprocessing
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from sdlora.data.cache import LatentCache
 from sdlora.data.folder import read_folder
 from sdlora.data.latents import Viewing, encode_images
 from sdlora.sampling.memory import use_tiles
+from tests import forked
 
 VIEWING = Viewing((square(64),), mirrored=True)
 
@@ -110,7 +110,7 @@ def _share(images, cache, rounds, barrier):
 
 def test_two_processes_may_share_a_cache(mini, examples, tmp_path):
     """A hundred times both write and read the same file at once."""
-    context = multiprocessing.get_context("spawn")
+    context = forked.processes()
     barrier = context.Barrier(2)
     given = (examples[0].path.parent, tmp_path / "cache", 100, barrier)
     both = [context.Process(target=_share, args=given) for _ in range(2)]

@@ -1,11 +1,10 @@
 """Small trainings on mini: a few images of 64 pixels, a few modules, no measuring of kernels and precision."""
 
-import multiprocessing
-
 import pytest
 from PIL import Image, ImageDraw
 
 from sdlora.training.config import TrainConfig
+from tests import forked
 
 COLOURS = ("red", "green", "blue", "orange", "purple", "black")
 
@@ -65,9 +64,5 @@ def small(images):
 
 @pytest.fixture(scope="session")
 def processes():
-    """How to start a process that can be killed; where the system has a fork server, the imports are paid for once."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sdlora.training.run"])
-    return context
+    """How to start a process that can be killed."""
+    return forked.processes()

@@ -3,7 +3,6 @@ its own, as a user starts it."""
 
 import os
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +16,8 @@ import uvicorn
 
 import sdlora
 from sdlora.adapters.updates import LoRA
+from sdlora.cli import main
+from tests import forked
 from ui.engine import Engine
 from ui.safety import Hosts, Password
 from ui.server import free_port
@@ -36,27 +37,39 @@ class Server:
 
     def start(self) -> None:
         """Until it says where it is."""
-        command = [sys.executable, "-m", "sdlora.cli", "ui", "--workspace", str(self.workspace), *self._options]
-        paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        locks = str(self.workspace / "locks")
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": paths, "SDLORA_LOCKS": locks}
-        with self._log.open("wb") as file:
-            self._process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        self._log.write_bytes(b"")  # so that it does not tell of the server before
+        arguments = ["ui", "--workspace", str(self.workspace), *map(str, self._options)]
+        self._process = forked.processes().Process(
+            target=_sdlora, args=(arguments, self._log, self.workspace / "locks"), daemon=True
+        )
+        self._process.start()
         deadline = time.monotonic() + 180
         while not (found := re.search(r"http://\S+", self.log)):
-            assert time.monotonic() < deadline and self._process.poll() is None, self.log
+            assert time.monotonic() < deadline and self._process.is_alive(), self.log
             time.sleep(0.1)
         self.address = found[0]
 
     def stop(self) -> None:
         """Whatever pages are open; nothing that went wrong has been said."""
         self._process.terminate()
-        self._process.wait(30)
+        self._process.join(30)
         assert "Traceback" not in self.log, self.log[-3000:]
 
     @property
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")
+
+
+def _sdlora(arguments: list[str], log: Path, locks: Path) -> None:
+    """The command in a process of its own, everything that it says in a file."""
+    os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    os.environ |= {"SDLORA_LOCKS": str(locks)}
+    file = os.open(log, os.O_WRONLY | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(file, stream.fileno())
+        stream.reconfigure(line_buffering=True)
+    sys.argv = ["sdlora", *arguments]
+    main()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What is cut short leaves no traceback; what is a mistake of ours still does."""
 
+import asyncio
 import http.client
 import logging
 import time
@@ -41,6 +42,38 @@ def test_a_session_that_is_forgotten_twice_ends_in_order():
 def test_a_mistake_half_way_is_still_one(problem):
     with pytest.raises(type(problem), match="ours"):
         streaming(problem).get("/?session_hash=9b3u")
+
+
+@pytest.mark.parametrize(
+    ("last", "ended"), [('{"msg":"close_stream","event_id":null}', True), ('{"msg":"log"}', False)]
+)
+def test_who_leaves_after_the_last_word_has_not_gone(last, ended):
+    """Gradio forgets what a page waits for when its stream is cancelled."""
+    done, said = [], asyncio.Event()
+    app = FastAPI()
+    app.add_middleware(CutShort)
+
+    async def words():
+        yield f"data: {last}\n\n"
+        await asyncio.sleep(0.2)  # in which the page's leave arrives
+        done.append(True)
+
+    @app.get("/")
+    async def answer():
+        return StreamingResponse(words())
+
+    async def receive():
+        await said.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        if message.get("body"):
+            said.set()
+
+    scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET"}
+    scope |= {"path": "/", "raw_path": b"/", "root_path": "", "query_string": b"", "headers": [], "scheme": "http"}
+    asyncio.run(asyncio.wait_for(app(scope, receive, send), 10))
+    assert bool(done) == ended
 
 
 def test_a_page_that_is_open_when_the_server_stops_leaves_no_traceback(tmp_path, caplog):
