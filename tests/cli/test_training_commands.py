@@ -43,7 +43,7 @@ def quick(tmp_path):
     draw_images(tmp_path / "discs")
     facts = {"name": "disc", "images": tmp_path / "discs", "workspace": tmp_path / "ws", "steps": 1, "rank": 2}
     facts |= {"resolution": 64, "batch-size": 1, "precision": "fp32", "attention": "sdpa", "device": "cpu"}
-    facts |= {"targets": "unet.mid_block", "prior-preservation": 0, "holdout": tmp_path / "discs"}
+    facts |= {"targets": "unet.mid_block", "prior-preservation": 0, "sample-prompts": "a disc --s 1"}
     facts |= {"checkpoint-every": 1, "memory": "off"}
     return [word for key, value in facts.items() for word in (f"--{key}", str(value))]
 
@@ -68,6 +68,7 @@ def test_several_configs(sdlora, quick, tmp_path):
     from sdlora.training.config import TrainConfig
 
     values = {quick[i][2:].replace("-", "_"): quick[i + 1] for i in range(0, len(quick), 2)}
+    values |= {"sample_prompts": [values["sample_prompts"]]}
     for name, images in (("a", tmp_path / "nowhere"), ("b", tmp_path / "discs")):
         config = TrainConfig(**values | {"name": name, "images": str(images)})
         (tmp_path / f"{name}.toml").write_text(config.toml(), encoding="utf-8")

@@ -93,7 +93,7 @@ def whole(small, tmp_path_factory):
     [
         (0, {}),
         (40_000, {"checkpoint_every": 5}),
-        (5_000, {"sample_prompts": ["red disc"], "sample_every": 6}),
+        (5_000, {"sample_prompts": ["red disc --s 2"], "sample_every": 6}),
         (0, {"validate_every": 3}),
     ],
     ids=["status and metrics", "checkpoint", "sample", "measurement"],
@@ -175,7 +175,7 @@ def pictures(images, tmp_path):
 @pytest.mark.parametrize("cache", ["memory", "disk"])
 def test_images_that_vanish_while_it_trains_are_not_missed(small, tmp_path, pictures, cache):
     """All of them are encoded by then: the second epoch, measurements and previews need none."""
-    config = small(tmp_path, images=pictures, steps=8, cache=cache, validate_every=7, sample_prompts=["red disc"])
+    config = small(tmp_path, images=pictures, steps=8, cache=cache, validate_every=7, sample_prompts=["red disc --s 2"])
     when(RunFolder(tmp_path / "runs" / "disc"), 2, lambda: shutil.rmtree(pictures.parent))
     assert sdlora.train(config, quiet=True).state == "finished"
     assert not pictures.exists()

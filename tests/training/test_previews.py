@@ -69,14 +69,14 @@ def test_the_index_says_what_the_pictures_show(weighed):
 def test_a_prompt_file_is_read_anew(small, tmp_path):
     """A prompt added during the run gets the base's picture too, and with the same number those that stay."""
     prompts = tmp_path / "prompts.txt"
-    prompts.write_text("a red disc\na blue disc\n", encoding="utf-8")
+    prompts.write_text("a red disc --s 2\na blue disc --s 2\n", encoding="utf-8")
     config = small(tmp_path, steps=4, sample_prompts=str(prompts), sample_every=2, learning_rate=2e-2)
 
     def edit():
         run = RunFolder(tmp_path / "runs" / "disc")
         while not any(row.get("loss") for row in run.metrics()):
             time.sleep(0.005)
-        prompts.write_text("a blue disc\na green disc\n", encoding="utf-8")
+        prompts.write_text("a blue disc --s 2\na green disc --s 2\n", encoding="utf-8")
 
     editor = threading.Thread(target=edit, daemon=True)
     editor.start()
@@ -87,7 +87,7 @@ def test_a_prompt_file_is_read_anew(small, tmp_path):
     assert index.in_use == [2, 3]
     assert {Sample(0, n, 0.0) for n in (1, 2, 3)} | {Sample(4, 2, 1.0), Sample(4, 3, 1.0)} <= set(index.pictures)
     assert Sample(4, 1, 1.0) not in index.pictures
-    other = small(tmp_path, name="other", steps=1, sample_prompts=["a green disc"])
+    other = small(tmp_path, name="other", steps=1, sample_prompts=["a green disc --s 2"])
     assert not differ(pixels(sdlora.train(other, quiet=True), 0, 1, 0.0), pixels(run, 0, 3, 0.0))
 
 
@@ -95,7 +95,7 @@ def test_a_prompt_file_is_read_anew(small, tmp_path):
 def test_a_prompt_file_that_vanishes_leaves_the_last_prompts(small, tmp_path, capsys, monkeypatch, encoder_trains):
     """During the run, and when it is gone on with."""
     prompts = tmp_path / "prompts.txt"
-    prompts.write_text("a red disc\n", encoding="utf-8")
+    prompts.write_text("a red disc --s 2\n", encoding="utf-8")
     targets = ["unet.mid_block", *(["text_attention"] if encoder_trains else [])]
     config = small(tmp_path, steps=4, targets=targets, sample_prompts=str(prompts), sample_every=1, checkpoint_every=2)
     append = RunFolder.append_metrics
@@ -127,12 +127,12 @@ def test_prompts_that_can_t_be_drawn_are_refused_before_anything_is_made(small, 
 def test_samples_change_no_bit_of_what_is_learned(small, tmp_path):
     """Also where a run goes on with other prompts, at other weights."""
     plain = sdlora.train(small(tmp_path / "plain", steps=4), quiet=True)
-    config = small(tmp_path / "drawn", steps=4, checkpoint_every=2, sample_prompts=["a disc"], sample_every=1)
+    config = small(tmp_path / "drawn", steps=4, checkpoint_every=2, sample_prompts=["a disc --s 2"], sample_every=1)
     drawn = sdlora.train(config, quiet=True)
     (drawn.folder / "checkpoints" / "step-000004.safetensors").unlink()
     run = RunFolder(drawn.folder)
     run.write_status("stopped", 2, 4)
-    changed = config.model_copy(update={"sample_prompts": ["a cube"], "sample_weights": [2.0], "sample_every": 2})
+    changed = config.model_copy(update={"sample_prompts": ["a cube --s 2"], "sample_weights": [2.0], "sample_every": 2})
     again = sdlora.train(changed, resume=True, quiet=True)
     updates = [sdlora.load_adapter(one.adapter_path).updates for one in (plain, again)]
     assert all(torch.equal(updates[0][path].up, updates[1][path].up) for path in updates[0])

@@ -74,7 +74,7 @@ def told(small, images, tmp_path_factory):
         batch_size="auto",
         validate_every=2,
         sample_every=2,
-        sample_prompts=["a red disc", NASTY],
+        sample_prompts=["a red disc --s 2", f"{NASTY} --s 2"],
         sample_weights=[0.5, 1.0],
     )
     return sdlora.train(config, quiet=True)

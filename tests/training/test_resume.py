@@ -313,7 +313,7 @@ def test_pause_and_go_on(small, tmp_path):
 
 
 def test_a_picture_is_drawn_when_the_counter_changes(small, tmp_path):
-    config = small(tmp_path, steps=6, sample_prompts=["red disc"], sample_every=100)
+    config = small(tmp_path, steps=6, sample_prompts=["red disc --s 2"], sample_every=100)
     finished = watched(config, tmp_path, {2: lambda: asked(tmp_path, sample=1)})
     steps = {int(path.name.split("-")[1]) for path in (finished.folder / "samples").glob("*.png")}
     assert {0, 6} < steps and len(steps) == 3 and min(steps - {0, 6}) >= 2

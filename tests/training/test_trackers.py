@@ -14,7 +14,7 @@ from sdlora.training.run_folder import RunFolder
 @pytest.fixture
 def tracked(small, images, tmp_path):
     def settings(*trackers, **changes):
-        more = {"trigger": "wug", "holdout": images.parent / "holdout", "sample_prompts": ["a disc"], **changes}
+        more = {"trigger": "wug", "holdout": images.parent / "holdout", "sample_prompts": ["a disc --s 2"], **changes}
         return small(tmp_path, steps=4, validate_every=2, sample_every=2, trackers=list(trackers), **more)
 
     return settings

@@ -25,7 +25,7 @@ def finished(small, images, tmp_path_factory):
         checkpoint_every=2,
         validate_every=100,
         sample_every=100,
-        sample_prompts=["a red disc"],
+        sample_prompts=["a red disc --s 2"],
         rank_stabilised=True,
     )
     return sdlora.train(config, quiet=True), workspace
@@ -167,7 +167,7 @@ def test_a_tenth_is_held_out_where_nothing_else_is_said(small, tmp_path):
     ids=lambda changes: "-".join(changes),
 )
 def test_settings_that_meet_seldom(small, tmp_path, changes):
-    run = sdlora.train(small(tmp_path, steps=2, sample_prompts=[""], sample_every=100, **changes), quiet=True)
+    run = sdlora.train(small(tmp_path, steps=2, sample_prompts=[" --s 2"], sample_every=100, **changes), quiet=True)
     adapter = sdlora.load_adapter(run.adapter_path)
     assert all(update.up.isfinite().all() for update in adapter.updates.values())
     # not all: with one token, at the bottom of so small a UNet, attention's queries and keys have nothing to say
