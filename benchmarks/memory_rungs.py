@@ -8,8 +8,6 @@ than 2 %, is named with the reason.
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,10 +23,10 @@ from sdlora.training.targets import select
 
 from .machine import load, machine
 from .our_step import CPU, one_picture, our_config, our_trainer
+from .own_process import Row, row_of
 
 RESULT = Path(__file__).parent / "results" / "memory_rungs.md"
 BATCH, RANK = 2, 8
-Row = dict[str, Any]
 
 
 def measured(rungs: list[int], before: int, steps: int, quick: bool) -> Row:
@@ -62,11 +60,8 @@ def measured(rungs: list[int], before: int, steps: int, quick: bool) -> Row:
 
 
 def in_a_process(rungs: list[int], before: int, steps: int, quick: bool) -> Row:
-    given = ["--rungs", ",".join(map(str, rungs)), "--before", str(before), "--steps", str(steps)]
-    command = [sys.executable, "-m", "benchmarks.memory_rungs", *given, *(["--quick"] if quick else [])]
-    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    print(last := answer.stdout.splitlines()[-1], file=sys.stderr, flush=True)
-    return json.loads(last)
+    given = ["--rungs", ",".join(map(str, rungs)), "--before", before, "--steps", steps]
+    return {"name": f"rungs {rungs}"} | row_of("memory_rungs", *given, *(["--quick"] if quick else []))
 
 
 def rows(steps: int, quick: bool) -> list[Row]:

@@ -7,8 +7,6 @@ out on mini and writes nothing. A case that can't run on this computer is named 
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,6 +24,7 @@ from sdlora.training.memory_use import how_measured, peak_memory
 
 from .machine import load, machine
 from .our_step import CPU, one_picture, our_config, our_trainer
+from .own_process import Row, row_of
 
 RESULT = Path(__file__).parent / "results" / "methods_memory.md"
 RANK = 8
@@ -37,7 +36,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "base in 4 bits, checkpointing": {"quantised": "4bit", "gradient_checkpointing": True},
 }
 BASES = {"SD 1.5": "sd1", "SDXL": "sdxl"}
-Row = dict[str, Any]
 
 
 def base_of(family: str) -> tuple[Base, int]:
@@ -67,20 +65,11 @@ def measured(family: str, method: str, steps: int) -> Row:
     return {"before": before, "peak": peak, "seconds": seconds, "precision": config.precision}
 
 
-def in_a_process(family: str, method: str, steps: int) -> Row:
-    command = [sys.executable, "-m", "benchmarks.methods_memory", "--case", f"{family}/{method}", "--steps", str(steps)]
-    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if answer.returncode:  # killed for its memory, most likely
-        return {"reason": f"the process ended with {answer.returncode}"}
-    print(family, method, last := answer.stdout.splitlines()[-1], file=sys.stderr, flush=True)
-    return json.loads(last)
-
-
 def lines_of(name: str, family: str, steps: int) -> list[str]:
     """The table's lines of one base."""
     lines, plain = [], None
     for method in METHODS:
-        row = in_a_process(family, method, steps)
+        row = row_of("methods_memory", "--case", f"{family}/{method}", "--steps", steps)
         if "reason" in row:
             lines.append(f"| {name} | {method} | can't run here: {row['reason']} | | | |")
             continue
