@@ -1,6 +1,6 @@
 """Where updates start, and ranks that are found: the held-out loss of each on the three sample datasets.
 
-`python -m benchmarks.starts [--steps 100] [--base BASE] [--workspace FOLDER]` trains the UNet with each, with nothing
+`python -m benchmarks.starts [--steps 100] [--dataset NAME] [--base BASE] [--workspace FOLDER]` trains the UNet with each, with nothing
 else changed but the learning rate, and prints one table with the best of three rates for each. Finished runs are used
 again.
 """
@@ -24,9 +24,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", default="mini")
     parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--dataset", choices=(*STYLES, *CHARACTERS), help="this one alone")
     parser.add_argument("--workspace", type=Path, default=Path("workspace/starts"))
     given = parser.parse_args()
-    datasets = (*STYLES, *CHARACTERS)
+    datasets = (given.dataset,) if given.dataset else (*STYLES, *CHARACTERS)
     print(f"{machine()}; {given.base}, {given.steps} steps, rank 16, best of three learning rates\n")
     print(f"| way | {' | '.join(f'{name}: rate | loss | drift' for name in datasets)} | seconds | file, KB |")
     print("| --- |" + " --- |" * (3 * len(datasets) + 2))
