@@ -1,8 +1,8 @@
 """Where updates start, and ranks that are found: the held-out loss of each on the three sample datasets.
 
-`python -m benchmarks.starts [--steps 100] [--dataset NAME] [--base BASE] [--workspace FOLDER]` trains the UNet with each, with nothing
-else changed but the learning rate, and prints one table with the best of three rates for each. Finished runs are used
-again.
+`python -m benchmarks.starts [--steps 100] [--dataset NAME] [--base BASE] [--workspace FOLDER]` trains the UNet with
+each, with nothing else changed but the learning rate, and prints one table with the best of three rates for each.
+Finished runs are used again.
 """
 
 import argparse

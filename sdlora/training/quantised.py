@@ -3,7 +3,8 @@
 8 bits: int8 with a scale for each row, half a percent off. 4 bits: NF4, the sixteen values that a normal distribution
 fills evenly, with a scale for each block of 64 that is itself in 8 bits (QLoRA, Dettmers et al., 2023,
 arXiv:2305.14314), 9 % off. Gradients go through to the input as through the layer itself, with the rounded
-weights; measured in `tests/training/test_quantised.py`. Convolutions stay as they are: torchao has no such form.
+weights (`rounded_linear`); measured in `tests/training/test_quantised.py`. Convolutions stay as they are: torchao has
+no such form.
 """
 
 import math
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from ..bases.dequantised import dequantised
 from ..errors import Error
+from .rounded_linear import RoundedLinear
 
 INSTALL = "pip install 'sdlora[quant]'"
 BLOCK, SCALES = 64, 256  # weights that share a scale, and at most so many scales that share one in turn
@@ -37,6 +39,9 @@ def quantise(network: nn.Module, how: str) -> None:
         for module in network.modules() if how == "4bit" else ():
             if isinstance(module, nn.Linear) and (four := _in_four_bits(module.weight)) is not None:
                 module.weight = nn.Parameter(four, requires_grad=False)
+        for module in network.modules():
+            if type(module) is nn.Linear and not _is_plain(module):
+                module.__class__ = RoundedLinear  # the same layer with another product
 
 
 def is_quantised(network: nn.Module) -> bool:

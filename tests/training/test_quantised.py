@@ -10,7 +10,7 @@ from sdlora.adapters import Adapter, LoRA
 from sdlora.bases import load_base
 from sdlora.bases.dequantised import dequantised
 from sdlora.errors import Error
-from sdlora.training import quantised
+from sdlora.training import quantised, rounded_linear
 from sdlora.training.run_folder import RunFolder
 
 CPU = torch.device("cpu")
@@ -42,6 +42,39 @@ def test_outputs_and_gradients_are_little_off(torchao, how, off, dtype):
     quantised.quantise(network, how)
     assert network[0].weight is weight, "once is enough"
     assert quantised.obstacle(how, CPU, dtype) is None
+
+
+@pytest.mark.parametrize("how", ["8bit", "4bit"])
+@pytest.mark.parametrize("part", [1 << 21, 3000])
+@pytest.mark.parametrize(("inputs", "outputs"), [(320, 128), (96, 64), (24, 64)])
+def test_the_product_is_that_of_the_weights_which_the_bits_stand_for(torchao, monkeypatch, how, part, inputs, outputs):
+    """Whole or in parts, where a block of 64 weights ends within a row or not."""
+    monkeypatch.setattr(rounded_linear, "PART", part)
+    torch.manual_seed(0)
+    layer = nn.Linear(inputs, outputs).requires_grad_(False)
+    quantised.quantise(layer, how)
+    weight = dequantised(layer.weight)
+    x = torch.randn(2, 5, inputs, requires_grad=True)
+    out, expected = layer(x), nn.functional.linear(x, weight, layer.bias)
+    torch.testing.assert_close(out, expected)
+    along = torch.randn_like(out)
+    got, wanted = (torch.autograd.grad(y, x, along)[0] for y in (out, expected))
+    torch.testing.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("how", ["8bit", "4bit"])
+def test_no_whole_weight_is_kept_for_the_backward_pass(torchao, how):
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    layer = nn.Linear(256, 512).requires_grad_(False)
+    quantised.quantise(layer, how)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        layer(torch.randn(2, 256, requires_grad=True)).square().sum().backward()
+    assert kept and max(kept) < 256 * 512
 
 
 def test_four_bits_are_the_same_ones_whether_8_came_before_or_not(torchao):
