@@ -87,15 +87,10 @@ def _quantised(how: str, cost: str) -> Rung:
         before = quantised.BITS.get(config.quantised, math.inf)
         return {"quantised": how} if quantised.BITS[how] < before else {}
 
-    def obstacle(config: ResolvedConfig, place: Place) -> str | None:
-        if how == "4bit" and place.device.type == "cpu":
-            return "on a CPU a step takes as much as in 8 bits"  # measured: benchmarks/results/memory_rungs.md
-        return quantised.obstacle(how, place.device, PRECISIONS[config.precision])
-
     return Rung(
         cost,
         changes,
-        obstacle,
+        lambda config, place: quantised.obstacle(how, place.device, PRECISIONS[config.precision]),
         saves=lambda place: quantised.saved_bytes(place.base.unet, how),
     )
 
