@@ -67,6 +67,8 @@ def in_a_process(rungs: list[int], before: int, steps: int, quick: bool) -> Row:
 def rows(steps: int, quick: bool) -> list[Row]:
     """As asked, then each rung on those that were taken."""
     found, taken = [in_a_process([], 0, steps, quick)], list[int]()
+    if "reason" in found[0]:
+        raise SystemExit(f"as asked: {found[0]['reason']}")
     for number in range(len(LADDER)):
         last = next(row for row in reversed(found) if "figure" in row)
         row = in_a_process([*taken, number], last["figure"], steps, quick)

@@ -95,7 +95,8 @@ def report(steps: int, quick: bool) -> str:
         "| --- | --- | --- | --- | --- | --- |",
         *lines,
         "",
-        "fp16 can not be measured here: its loss scaling needs CUDA. A quantised weight is made whole for each use.",
+        "fp16 can not be measured here: its loss scaling needs CUDA. A weight in few bits is whole only while it is",
+        "multiplied with, in parts.",
         "",
     ])  # fmt: skip
 

@@ -51,8 +51,8 @@ def merge_into(base: Base, config: TrainConfig) -> list[Merged]:
 
 
 def contents(config: TrainConfig) -> list[str]:
-    """What the adapters of `config.merged` add, which tells one base with adapters in it from another."""
-    return [f"{one.content}:{one.weight:g}" for one in listed(_mix(config))]
+    """What the adapters of `config.merged` add, in any order; it tells one base with adapters in it from another."""
+    return sorted(f"{one.content}:{one.weight:g}" for one in listed(_mix(config)))
 
 
 def listed(mix: Mix) -> list[Merged]:

@@ -20,48 +20,49 @@ class RoundedLinear(nn.Linear):
     """A linear layer after `quantise`: torchao's tensors as weights, computed with as they stand."""
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = _Product.apply(x, self.weight)
-        return out if self.bias is None else out + self.bias
+        if torch.is_autocast_enabled(x.device.type):  # which knows no product of ours
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        out = product(x, self.weight)
+        return out if self.bias is None else out + self.bias.to(out.dtype)
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x · Wᵀ (…, outputs) of inputs (…, inputs) and a weight in few bits, which gets no gradient."""
+    out: Tensor = _Product.apply(x, weight)
+    return out
 
 
 class _Product(torch.autograd.Function):
-    """x · Wᵀ, with no gradient for W."""
-
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.weight = weight
         out = x.new_empty(*x.shape[:-1], weight.shape[0])
-        for rows, values, scale in _parts(weight, x.dtype):
-            product = F.linear(x, values)
-            out[..., rows] = product if scale is None else product * scale
+        for rows, values in _parts(weight, x.dtype):
+            out[..., rows] = F.linear(x, values)
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (gradient,) = gradients
         total = None
-        for rows, values, scale in _parts(ctx.weight, gradient.dtype):
-            own = gradient[..., rows] if scale is None else gradient[..., rows] * scale
-            product = own @ values
-            # sums of several parts are rounded once
-            total = product if total is None else torch.add(total.float(), product)
+        for rows, values in _parts(ctx.weight, gradient.dtype):
+            own = gradient[..., rows] @ values
+            total = own if total is None else torch.add(total.float(), own)  # sums of several parts are rounded once
         assert total is not None
         return total.to(gradient.dtype), None
 
 
-def _parts(weight: Any, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-    """Rows, their values (rows, inputs), and what each row is still to be multiplied by, if anything."""
+def _parts(weight: Any, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    """Rows and their values (rows, inputs)."""
     outputs, inputs = weight.shape
     four_bits = hasattr(weight, "get_original_weight")
     unit = math.lcm(inputs, weight.block_size) // inputs if four_bits else 1  # rows that are whole blocks
     step = max(unit, PART // inputs // unit * unit)
-    scales = _scales(weight) if four_bits else weight.scale.flatten().to(dtype)
+    scales = _scales(weight) if four_bits else weight.scale.view(-1, 1)
     for first in range(0, outputs, step):
         rows = slice(first, min(first + step, outputs))
-        if four_bits:
-            yield rows, _in_four_bits(weight, scales, rows).to(dtype), None
-        else:
-            yield rows, weight.qdata[rows].to(dtype), scales[rows]
+        values = _in_four_bits(weight, scales, rows) if four_bits else weight.qdata[rows] * scales[rows]
+        yield rows, values.to(dtype)
 
 
 def _scales(weight: Any) -> Tensor:

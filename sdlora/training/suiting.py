@@ -70,7 +70,7 @@ def _found_by_itself(name: str, values: Mapping[str, Any], preset: Mapping[str, 
     """The one factor, for all that the preset, if it is for the same optimiser, does not say."""
     one = values.get("learning_rate", preset.get("learning_rate", 1.0))
     for key in USUAL_RATES:
-        if key not in preset:
+        if "learning_rate" in values or key not in preset:
             yield Choice(key, one, f"{name} finds the learning rate itself, this is a factor (arXiv:2306.06101)")
 
 

@@ -10,9 +10,9 @@ import torch
 
 import sdlora
 from sdlora.errors import Error
-from sdlora.training.autopilot.pilot import CLEARLY
+from sdlora.training.autopilot.pilot import CLEARLY, better
 from sdlora.training.autopilot.questions import questions
-from sdlora.training.autopilot.record import Record
+from sdlora.training.autopilot.record import Record, Trial
 from sdlora.training.autopilot.timing import FIRST
 from sdlora.training.checkpoints import Checkpoint
 from sdlora.training.config import TrainConfig
@@ -51,7 +51,7 @@ def test_the_best_learning_rate_goes_on_to_the_end(auto, tmp_path):
     assert {trial.question for trial in record.trials} == {"as it begins", "learning rate"}
     probed = record.probe_steps
     (best,) = (trial for trial in record.trials if trial.changes == record.chosen)
-    gained = record.base_loss - best.loss_at(probed)
+    gained = max(0.0, record.base_loss - best.loss_at(probed))
     assert all(best.loss_at(probed) - trial.loss_at(probed) <= CLEARLY * gained for trial in record.trials)
     config = run.config()
     assert config.learning_rate == best.changes["learning_rate"] and (config.rank, config.targets) == (4, ["attention"])
@@ -103,6 +103,16 @@ def test_a_budget_that_can_not_be_is_refused(auto, tmp_path, changes, words):
 
 def test_times_are_read():
     assert [seconds_of(t) for t in ("90s", "1.5 min", "2H", "auto", "")] == [90, 90, 7200, None, None]
+
+
+@pytest.mark.parametrize(
+    ("losses", "takes"), [((0.9, 0.896), False), ((0.9, 0.89), True), ((1.2, 1.205), False), ((1.2, 1.19), True)]
+)
+def test_only_what_is_clearly_better_is_taken(losses, takes):
+    """Than what was gained from a base at 1; where nothing was, than what it is."""
+    one, other = (Trial("rank", {}, losses=[(8, loss)]) for loss in losses)
+    assert better(one, other, 8, 1.0) is (other if takes else one)
+    assert better(one, Trial("rank", {}, problem="none"), 8, 1.0) is one
 
 
 def test_without_held_out_images_there_is_nothing_to_compare_by(auto, images, tmp_path):

@@ -53,6 +53,7 @@ class Server:
         """Whatever pages are open; nothing that went wrong has been said."""
         self._process.terminate()
         self._process.join(30)
+        assert not self._process.is_alive(), f"it does not stop: {self.log[-3000:]}"
         assert "Traceback" not in self.log, self.log[-3000:]
 
     @property

@@ -74,8 +74,8 @@ class Autopilot:
             return self._resumed
         refuse_search(self._ready.material, self._processes)
         try:
+            self._look_at_base()
             with self._interrupts:
-                self._look_at_base()
                 # from here on it hears `control.json`: who wants it to stop asks there, and need not end the process
                 self._run.write_status("running", 0, self._final.steps)
                 best = self._search()
@@ -124,23 +124,18 @@ class Autopilot:
         same direction is tried as well."""
         before = best
         for changes in question.alternatives(best.changes):
-            best = self._better(best, self._tried(question.words, self._own(before, changes), steps), steps)
+            other = self._tried(question.words, self._own(before, changes), steps)
+            best = better(best, other, steps, self._record.base_loss)
         if best is not before and question.keys == ("learning_rate",):
             for changes in question.alternatives(best.changes):
                 if self._own(best, changes) != before.changes and self._timing.allows(best, steps):
-                    return self._better(best, self._tried(question.words, self._own(best, changes), steps), steps)
+                    other = self._tried(question.words, self._own(best, changes), steps)
+                    return better(best, other, steps, self._record.base_loss)
         return best
 
     def _own(self, trial: Trial, changes: Changes) -> Changes:
         """A trial's settings with changes, but for what the user has set."""
         return trial.changes | {key: value for key, value in changes.items() if key not in self._asked}
-
-    def _better(self, one: Trial, other: Trial, steps: int) -> Trial:
-        """The other one, if it is clearly better."""
-        first, second = one.loss_at(steps), other.loss_at(steps)
-        if first is None or second is None:
-            return one if second is None else other
-        return other if first - second > CLEARLY * max(0.0, self._record.base_loss - first) else one
 
     def _go_on(self, best: Trial) -> tuple[Trial, int]:
         """Train the best on at its learning rate, until half of the steps that there is time for are done, or it gets
@@ -199,6 +194,14 @@ class Autopilot:
             self._run.append_metrics(row)
         self._run.change_config(config)
         return config
+
+
+def better(one: Trial, other: Trial, steps: int, base_loss: float) -> Trial:
+    """The other one, if it is clearly better after so many steps."""
+    first, second = one.loss_at(steps), other.loss_at(steps)
+    if first is None or second is None:
+        return one if second is None else other
+    return other if first - second > CLEARLY * max(0.0, base_loss - first) else one
 
 
 def _short(value: Any) -> str:

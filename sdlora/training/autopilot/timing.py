@@ -55,7 +55,7 @@ class Timing:
             shortest = max(self.first_steps, self._start.steps // TELLING)
             # with nothing to ask the probe is but a beginning, of which the whole of a short time must not be made
             beginning = max(self.first_steps, min(shortest, math.floor(self.left / 3 / each)))
-            record.probe_steps, record.questions = beginning, 0
+            record.probe_steps, record.questions = shortest if self._fixed else beginning, 0
             for asked in range(len(open_), 0, -1):
                 probes = 1 + sum(len(question.alternatives(first.changes)) for question in open_[:asked])
                 steps = math.floor((PROBING * self.left / probes - first.glance_seconds) / each)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ...adapters.updates import DoRA
 from ...bases.dequantised import dequantised
+from ..rounded_linear import RoundedLinear, product
 from .lora import LoRAConv2d, LoRALayer, LoRALinear
 from .plan import Plan
 
@@ -46,8 +47,9 @@ class DoRALayer(LoRALayer):
         if self._squared != id(self.base.weight):  # memory ran short, and it was rounded to fewer bits
             self._square()
         down, up = self.down.flatten(1), self.scale * self.up.flatten(1)
-        product = F.conv2d if self.up.ndim == 4 else F.linear
-        shared = product(self.down.to(dtype), self.base.weight).flatten(1).T.float()  # W · downᵀ
+        rounded = isinstance(self.base, RoundedLinear)
+        of_base = F.conv2d if self.up.ndim == 4 else product if rounded else F.linear
+        shared = of_base(self.down.to(dtype), self.base.weight).flatten(1).T.float()  # W · downᵀ
         squares = self._squares + (up * (2 * shared + up @ (down @ down.T))).sum(1)
         norms = squares.clamp(min=0).sqrt()
         # a row of zeros has no direction and stays zero
