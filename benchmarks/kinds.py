@@ -38,14 +38,20 @@ class Trained:
     size: int
 
 
-def trained(workspace: Path, dataset: str, kind: str, times: float = 1.0, **changes: Any) -> Trained:
-    """A training that is measured at its ends alone, unless it was done before; `times` a LoRA's learning rates."""
-    name = " ".join([dataset, kind, *(str(value) for value in changes.values()), *([f"x{times:g}"] * (times != 1))])
+def trained(workspace: Path, dataset: str, kind: str, times: float | None = None, **changes: Any) -> Trained:
+    """A training that is measured at its ends alone, unless it was done before; at `times` a LoRA's learning rates, or
+    those that suit the kind."""
+    name = " ".join([
+        dataset,
+        kind,
+        *(str(value) for value in changes.values()),
+        *([] if times is None else [f"x{times:g}"]),
+    ])
     run = RunFolder(workspace / "runs" / name)
     if run.state != "finished":
         settings = {"validate_every": 10**6, "checkpoint_every": 10**6, "sample_prompts": [], "choose": "last"}
         settings |= {"name": name, "images": f"sample:{dataset}", "workspace": str(workspace), "kind": kind}
-        settings |= {key: times * rate for key, rate in PRESET_RATES.items()} if times != 1 else {}
+        settings |= {key: times * rate for key, rate in PRESET_RATES.items()} if times else {}
         train(TrainConfig(**settings | changes), quiet=True)
     rows = list(run.metrics())
     before, after = (row["holdout_loss"] for row in rows if "holdout_loss" in row)
