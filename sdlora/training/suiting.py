@@ -47,10 +47,10 @@ def rates(values: Mapping[str, Any], preset: list[Choice]) -> Iterator[Choice]:
     or, where it has none, than a LoRA's with AdamW."""
     given = {choice.key: choice.value for choice in preset}
     name, kind = {"optimiser": "adamw", **given, **values}["optimiser"], kind_of(values, preset)
-    if optimiser_kind(name).slower is None:
+    slower = optimiser_kind(name).slower
+    if slower is None:
         yield from _found_by_itself(name, values, given if name == given.get("optimiser") else {})
         return
-    slower = optimiser_kind(name).slower or 1.0
     before = optimiser_kind(given.get("optimiser", "adamw")).slower  # None: then the preset's are no rates
     for key, (usual, _) in USUAL_RATES.items():
         times, times_before = (_times(key, one) for one in (kind, given.get("kind", "lora")))
@@ -70,7 +70,7 @@ def _found_by_itself(name: str, values: Mapping[str, Any], preset: Mapping[str, 
     """The one factor, for all that the preset, if it is for the same optimiser, does not say."""
     one = values.get("learning_rate", preset.get("learning_rate", 1.0))
     for key in USUAL_RATES:
-        if "learning_rate" in values or key not in preset:
+        if key not in preset or ("learning_rate" in values and preset[key]):  # 0 leaves something untrained
             yield Choice(key, one, f"{name} finds the learning rate itself, this is a factor (arXiv:2306.06101)")
 
 

@@ -160,6 +160,14 @@ def test_prodigy_finds_its_rate_itself(resolved):
     assert given.text_encoder_learning_rate == 0.5 and given.schedule == "cosine"
 
 
+def test_what_a_prodigy_preset_leaves_untrained_stays_so(resolved, preset):
+    pytest.importorskip("prodigyopt")
+    left_out = ("text_encoder_learning_rate", "schedule", "warmup")
+    text = 'optimiser = "prodigy"\nlearning_rate = 1.0\ntext_encoder_learning_rate = '
+    assert resolved(*left_out, preset=preset(f"{text}0.0"), learning_rate=0.5)[0].text_encoder_learning_rate == 0
+    assert resolved(*left_out, preset=preset(f"{text}1.0"), learning_rate=0.5)[0].text_encoder_learning_rate == 0.5
+
+
 def test_schedule_free_has_a_constant_rate_after_the_warm_up(resolved):
     pytest.importorskip("schedulefree")
     result, reasons = resolved("schedule", "warmup", optimiser="schedule-free", steps=200)
